@@ -12,7 +12,7 @@ from traffic.model import Intergreen, Junction, ModelError, Movement, Phase, Sta
 PHASES = ("east", "north", "turn")
 
 
-def build_junction() -> Junction:
+def build_junction(all_red_s: float = 2) -> Junction:
     pairs = list(combinations(PHASES, 2))
     return Junction(
         "x",
@@ -23,15 +23,15 @@ def build_junction() -> Junction:
             Stage("C", frozenset({"turn"})),
         ),
         frozenset(frozenset(pair) for pair in pairs),
-        {pair: Intergreen(3, 2) for a, b in pairs for pair in ((a, b), (b, a))},
+        {pair: Intergreen(3, all_red_s) for a, b in pairs for pair in ((a, b), (b, a))},
     )
 
 
 PLAN = SafePlan((("A", 25), ("B", 20), ("C", 15)))
 
 
-def build_interlock() -> Interlock:
-    return Interlock([build_junction()], {"x": PLAN}, 0)
+def build_interlock(all_red_s: float = 2) -> Interlock:
+    return Interlock([build_junction(all_red_s)], {"x": PLAN}, 0)
 
 
 def order(now_s: float, stage: str, **more: object) -> Command:
@@ -111,12 +111,13 @@ def test_a_plan_that_cannot_be_followed_is_refused() -> None:
             st.sampled_from("ABCZ"), st.frozensets(st.sampled_from(PHASES)), st.integers(-3, 9)
         ),
         max_size=150,
-    )
+    ),
+    st.integers(0, 2),
 )
 def test_no_stream_of_commands_makes_the_street_unsafe(
-    wishes: list[tuple[str, frozenset[str], int] | None],
+    wishes: list[tuple[str, frozenset[str], int] | None], all_red_s: int
 ) -> None:
-    interlock = build_interlock()
+    interlock = build_interlock(all_red_s)
     last = dict.fromkeys(PHASES, Aspect.RED)
     began = dict.fromkeys(PHASES, -100)
     ended = dict.fromkeys(PHASES, -100)
@@ -136,5 +137,7 @@ def test_no_stream_of_commands_makes_the_street_unsafe(
                 assert t - ended[p] >= 3
             if last[p] is Aspect.RED and now[p] in greens:
                 began[p] = t
-                assert all(t - ended[q] >= 5 for q in PHASES if q != p and now[q] not in greens)
+                assert all(
+                    t - ended[q] >= 3 + all_red_s for q in PHASES if q != p and now[q] not in greens
+                )
         last = now

@@ -94,8 +94,8 @@ class _Head:
         # A phase that lost its green shows amber and red in full before it starts again.
         self.regain_s = {
             phase: max(
-                (time.total_s for (lost, _), time in junction.intergreens.items() if lost == phase),
-                default=self.amber_s[phase] + 1.0,
+                [self.amber_s[phase] + 1.0]
+                + [t.total_s for (lost, _), t in junction.intergreens.items() if lost == phase]
             )
             for phase in self.phases
         }

@@ -93,7 +93,7 @@ def webster_splits_s(
         weight = ratios[free]
         if weight.sum() <= 0:
             weight = np.ones_like(weight)
-        share_s = left_s * weight / weight.sum()
+        share_s = left_s * (weight / weight.sum())  # in this order tiny ratios keep their share
         if (share_s >= floor_s[free] - 1e-9).all():
             splits_s[free] = share_s
             return splits_s
