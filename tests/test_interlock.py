@@ -1,5 +1,6 @@
 """Whatever is commanded, the street stays safe; what is refused is named."""
 
+from dataclasses import replace
 from itertools import combinations
 
 import pytest
@@ -85,6 +86,16 @@ def test_an_unlawful_command_is_vetoed_and_the_plan_goes_on(command: Command, re
 def test_two_commands_for_one_junction_are_both_vetoed() -> None:
     _, vetoes = build_interlock().admit([order(0, "A"), order(0, "B")], 0)
     assert [v.reasons for v in vetoes] == [("2 commands for one junction",)] * 2
+
+
+def test_a_stage_out_of_order_is_vetoed() -> None:
+    order_of = {"A": frozenset("B"), "B": frozenset("C"), "C": frozenset("A")}
+    interlock = Interlock([replace(build_junction(), successors=order_of)], {"x": PLAN}, 0)
+    for t in range(10):
+        interlock.admit([], t)
+    _, vetoes = interlock.admit([order(10, "C")], 10)
+    assert [v.reasons for v in vetoes] == [("stage C may not follow stage A",)]
+    assert interlock.admit([order(11, "B")], 11)[1] == ()
 
 
 def test_no_green_lasts_past_its_maximum_and_nobody_waits_past_max_red() -> None:

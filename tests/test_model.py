@@ -46,3 +46,17 @@ def test_all_problems_come_at_once() -> None:
         "no intergreen from north to east",
     ):
         assert part in text
+
+
+def test_a_stage_order_names_every_stage_and_no_other() -> None:
+    with pytest.raises(ModelError) as error:
+        Junction(
+            "x",
+            (EAST, NORTH),
+            (stage("A", "east"), stage("B", "north")),
+            CONFLICT,
+            TIMES,
+            {"A": frozenset({"Z"})},
+        )
+    assert "stage order names unknown stage Z" in str(error.value)
+    assert "does not say what follows stage B" in str(error.value)

@@ -80,6 +80,7 @@ class _Head:
     def __init__(self, junction: Junction, now_s: float) -> None:
         self.junction = junction
         self.start_s = now_s
+        self.stage: str | None = None  # none before the first second
         self.phases = {phase.id: phase for phase in junction.phases}
         self.aspects = dict.fromkeys(self.phases, Aspect.RED)
         self.since_s = dict.fromkeys(self.phases, now_s)  # of the present red, amber or green
@@ -106,6 +107,11 @@ class _Head:
     def is_young(self, phase: str, now_s: float) -> bool:
         return now_s - self.since_s[phase] < self.phases[phase].min_green_s
 
+    def check_order(self, stage: str) -> Iterable[str]:
+        order = self.junction.successors
+        if order is not None and self.stage not in (None, stage) and stage not in order[self.stage]:
+            yield f"stage {stage} may not follow stage {self.stage}"
+
     def check_target(self, green: frozenset[str], now_s: float) -> Iterable[str]:
         for phase_id, phase in self.phases.items():
             age_s = now_s - self.since_s[phase_id]
@@ -121,6 +127,7 @@ class _Head:
                     yield f"phase {phase_id}: red {red_s} s, maximum {phase.max_red_s} s"
 
     def advance(self, stage: Stage, held: frozenset[str], now_s: float) -> None:
+        self.stage = stage.id
         green = stage.green - held
         for phase in self.phases:
             if self.is_green(phase) and phase not in green and not self.is_young(phase, now_s):
@@ -228,4 +235,5 @@ class Interlock:
             return
         for phase in sorted(command.held - stage.green):
             yield f"holds phase {phase}, which stage {stage.id} does not show green"
+        yield from head.check_order(stage.id)
         yield from head.check_target(stage.green - command.held, now_s)

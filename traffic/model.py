@@ -69,7 +69,8 @@ class Junction:
 
     `conflicts` holds unordered pairs of phase ids whose paths cross; `intergreens` maps
     (lost phase, gained phase) to the time between them and must cover both orders of each
-    conflict. Raises ModelError with all problems at once.
+    conflict. `successors` maps each stage to those that may follow it; None leaves the order
+    free. Raises ModelError with all problems at once.
     """
 
     id: str
@@ -77,6 +78,7 @@ class Junction:
     stages: tuple[Stage, ...]
     conflicts: frozenset[frozenset[str]]
     intergreens: Mapping[tuple[str, str], Intergreen]
+    successors: Mapping[str, frozenset[str]] | None = None
 
     def __post_init__(self) -> None:
         problems = [*self._check_phases(), *self._check_stages(), *self._check_intergreens()]
@@ -125,6 +127,17 @@ class Junction:
                     yield f"stage {stage.id}: conflicting phases {one} and {other} both protected"
         for phase_id in sorted(known - {p for stage in self.stages for p in stage.green}):
             yield f"phase {phase_id} is green in no stage"
+
+        if self.successors is not None:
+            yield from self._check_order(self.successors)
+
+    def _check_order(self, successors: Mapping[str, frozenset[str]]) -> Iterable[str]:
+        stages = {stage.id for stage in self.stages}
+        named = successors.keys() | {s for after in successors.values() for s in after}
+        for stage_id in sorted(named - stages):
+            yield f"stage order names unknown stage {stage_id}"
+        for stage_id in sorted(stages - successors.keys()):
+            yield f"stage order does not say what follows stage {stage_id}"
 
     def _check_intergreens(self) -> Iterable[str]:
         known = {phase.id for phase in self.phases}
