@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from traffic.interlock import Aspect, Command, Interlock, SafePlan
-from traffic.model import Intergreen, Junction, ModelError, Movement, Phase, Stage
+from traffic.control import Aspect, Command
+from traffic.interlock import Interlock
+from traffic.model import Intergreen, Junction, ModelError, Movement, Phase, SafePlan, Stage
 
 PHASES = ("east", "north", "turn")
 

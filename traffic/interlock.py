@@ -8,30 +8,9 @@ through the same sequence, until a legal command comes.
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from enum import Enum
 
-from traffic.model import Junction, ModelError, Stage
-
-
-class Aspect(Enum):
-    """What one phase's signal shows."""
-
-    RED = "red"
-    AMBER = "amber"
-    PERMISSIVE = "permissive"  # green, gives way
-    GREEN = "green"
-
-
-@dataclass(frozen=True, slots=True)
-class Command:
-    """Show this stage, with the phases in `held` kept at red; void from expires_s on."""
-
-    junction: str
-    stage: str
-    issued_s: float
-    expires_s: float
-    source: str
-    held: frozenset[str] = frozenset()
+from traffic.control import Aspect, Command
+from traffic.model import Junction, ModelError, SafePlan, Stage
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,38 +19,6 @@ class Veto:
 
     command: Command
     reasons: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class SafePlan:
-    """Fixed-time plan of a junction: stages in order with slots (green and intergreen), seconds."""
-
-    slots: tuple[tuple[str, float], ...]
-    offset_s: float = 0.0
-
-    def __post_init__(self) -> None:
-        problems = [
-            f"slot {i} ({stage}): {length_s} s must be above 0"
-            for i, (stage, length_s) in enumerate(self.slots)
-            if not length_s > 0
-        ]
-        if not self.slots:
-            problems.append("has no slots")
-        if problems:
-            raise ModelError("safe plan", problems)
-
-    @property
-    def cycle_s(self) -> float:
-        return sum(length_s for _, length_s in self.slots)
-
-    def stage_at(self, now_s: float) -> str:
-        """Return the stage whose slot holds the moment."""
-        into_s = (now_s - self.offset_s) % self.cycle_s
-        for stage, length_s in self.slots:
-            if into_s < length_s:
-                return stage
-            into_s -= length_s
-        return self.slots[-1][0]
 
 
 class _Head:

@@ -1,4 +1,4 @@
-"""A signalised junction as the engine knows it, checked when it is built.
+"""Roads, loops and signalised junctions as the engine knows them, checked when they are built.
 
 Words are those of docs/glossary.md: a *phase* is the movements that share one signal
 indication, a *stage* the phases that are green together.
@@ -6,7 +6,8 @@ indication, a *stage* the phases that are green together.
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from enum import Enum
 from itertools import combinations
 
 
@@ -157,3 +158,179 @@ class Junction:
                     f"intergreen {lost} to {gained}: amber_s {time.amber_s} must be above 0 "
                     f"and all_red_s {time.all_red_s} not negative"
                 )
+
+
+@dataclass(frozen=True)
+class SafePlan:
+    """Fixed-time plan of a junction: stages in order with slots (green and intergreen), seconds."""
+
+    slots: tuple[tuple[str, float], ...]
+    offset_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        problems = [
+            f"slot {i} ({stage}): {length_s} s must be above 0"
+            for i, (stage, length_s) in enumerate(self.slots)
+            if not length_s > 0
+        ]
+        if not self.slots:
+            problems.append("has no slots")
+        if problems:
+            raise ModelError("safe plan", problems)
+
+    @property
+    def cycle_s(self) -> float:
+        return sum(length_s for _, length_s in self.slots)
+
+    def stage_at(self, now_s: float) -> str:
+        """Return the stage whose slot holds the moment."""
+        into_s = (now_s - self.offset_s) % self.cycle_s
+        for stage, length_s in self.slots:
+            if into_s < length_s:
+                return stage
+            into_s -= length_s
+        return self.slots[-1][0]
+
+
+class DetectorKind(Enum):
+    """What a loop is there to tell."""
+
+    MAINLINE = "mainline"
+    RAMP = "ramp"
+    STOP_LINE = "stop_line"
+    ADVANCE = "advance"
+    TAIL = "tail"
+
+
+@dataclass(frozen=True, slots=True)
+class Detector:
+    """A loop in one lane; `approach` names the signal approach that it watches, if any."""
+
+    id: str
+    kind: DetectorKind
+    link: str
+    lane: int
+    position_m: float  # from the link's upstream end
+    approach: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """One direction of a road between two nodes; `lanes` counts those open to ordinary traffic."""
+
+    id: str
+    from_node: str
+    to_node: str
+    length_m: float
+    lanes: int
+    free_speed_mps: float
+    shape: tuple[tuple[float, float], ...]  # x, y in metres, upstream to downstream
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Approach:
+    """Lanes that lead to one stop line, walked upstream through unsignalised joints."""
+
+    id: str
+    junction: str
+    links: tuple[str, ...]  # upstream to downstream; the last one ends at the stop line
+    phases: tuple[str, ...]
+    lanes: int  # at the stop line
+    storage_m: float  # queue length that fits, per lane
+
+
+@dataclass(frozen=True, slots=True)
+class Bottleneck:
+    """A place whose capacity the city knows, and the loops that see its inflow coming.
+
+    `feeders` maps each upstream loop to (share of its count bound for the bottleneck 0..1,
+    travel time to it in seconds at free flow).
+    """
+
+    id: str
+    link: str
+    capacity_vph: float  # before breakdown
+    discharge_vph: float  # out of a standing queue
+    corridor: tuple[str, ...]  # links upstream to downstream, the bottleneck's own last
+    watch: tuple[str, ...]  # loops whose speed confirms a breakdown
+    feeders: Mapping[str, tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class Network:
+    """Roads, signals and loops of a city. Raises ModelError with all problems at once.
+
+    `turns` holds the permitted (link, next link) pairs. `origin` is the longitude and latitude
+    of x = y = 0, when the network lies somewhere on Earth.
+    """
+
+    id: str
+    links: Mapping[str, Link]
+    turns: frozenset[tuple[str, str]]
+    junctions: Mapping[str, Junction]
+    plans: Mapping[str, SafePlan]
+    approaches: Mapping[str, Approach]
+    detectors: Mapping[str, Detector]
+    bottlenecks: Mapping[str, Bottleneck] = field(default_factory=dict)
+    origin: tuple[float, float] | None = None
+
+    def __post_init__(self) -> None:
+        problems = [*self._check_roads(), *self._check_sensors(), *self._check_signals()]
+        if problems:
+            raise ModelError(f"network {self.id}", problems)
+
+    def _check_roads(self) -> Iterable[str]:
+        if not self.links:
+            yield "has no links"
+        for link in self.links.values():
+            for name in ("length_m", "free_speed_mps"):
+                if not getattr(link, name) > 0:
+                    yield f"link {link.id}: {name} {getattr(link, name)} must be above 0"
+            if link.lanes < 0:
+                yield f"link {link.id}: lanes {link.lanes} must not be negative"
+        for pair in sorted(self.turns):
+            for link_id in pair:
+                if link_id not in self.links:
+                    yield f"turn {pair[0]} to {pair[1]} names unknown link {link_id}"
+        for bottleneck in self.bottlenecks.values():
+            for link_id in (bottleneck.link, *bottleneck.corridor):
+                if link_id not in self.links:
+                    yield f"bottleneck {bottleneck.id} names unknown link {link_id}"
+            for loop in (*bottleneck.watch, *bottleneck.feeders):
+                if loop not in self.detectors:
+                    yield f"bottleneck {bottleneck.id} names unknown detector {loop}"
+            if not 0 < bottleneck.discharge_vph <= bottleneck.capacity_vph:
+                yield (
+                    f"bottleneck {bottleneck.id}: discharge_vph {bottleneck.discharge_vph} must be "
+                    f"above 0 and at most capacity_vph {bottleneck.capacity_vph}"
+                )
+
+    def _check_sensors(self) -> Iterable[str]:
+        for detector in self.detectors.values():
+            link = self.links.get(detector.link)
+            if link is None:
+                yield f"detector {detector.id} lies on unknown link {detector.link}"
+            elif not 0 <= detector.position_m <= link.length_m:
+                yield (
+                    f"detector {detector.id}: position_m {detector.position_m} is off link "
+                    f"{link.id}, 0 to {link.length_m}"
+                )
+            if detector.approach is not None and detector.approach not in self.approaches:
+                yield f"detector {detector.id} watches unknown approach {detector.approach}"
+
+    def _check_signals(self) -> Iterable[str]:
+        for approach in self.approaches.values():
+            for link_id in approach.links:
+                if link_id not in self.links:
+                    yield f"approach {approach.id} runs over unknown link {link_id}"
+            junction = self.junctions.get(approach.junction)
+            if junction is None:
+                yield f"approach {approach.id} leads to unknown junction {approach.junction}"
+                continue
+            known = {phase.id for phase in junction.phases}
+            for phase_id in approach.phases:
+                if phase_id not in known:
+                    yield f"approach {approach.id} names unknown phase {phase_id}"
+        for junction_id in sorted(self.junctions.keys() ^ self.plans.keys()):
+            yield f"junction {junction_id} and its safe plan: one is missing"

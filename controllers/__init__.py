@@ -1,0 +1,1 @@
+"""Signal controllers and meters, each behind traffic.control.Controller."""

@@ -1,0 +1,1 @@
+"""Scenarios and fields: the only place that knows the simulator."""

@@ -1,0 +1,53 @@
+"""What a simulated morning is made of: roads, demand, drivers, events."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from traffic.model import Network
+
+
+@dataclass(frozen=True, slots=True)
+class Drivers:
+    """How the scenario's drivers take advice; the scenario decides who complies."""
+
+    compliance: float = 0.3  # share with a navigation app that they would follow, 0..1
+    accepted_penalty_s: float = 300.0  # longest extra time that a complying driver takes
+
+
+@dataclass(frozen=True, slots=True)
+class LaneClosure:
+    """A lane closed to all by an incident."""
+
+    link: str
+    lane: int
+    position_m: float
+    begin_s: float
+    end_s: float
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """A network compiled by netconvert, its demand for one seed, and what befalls it.
+
+    Times are seconds since local midnight. `files` are those that the simulator reads; `network`
+    is what the engine may know of them.
+    """
+
+    id: str
+    title: Mapping[str, str]  # language -> title
+    network: Network
+    net_file: Path
+    route_file: Path
+    additional_files: tuple[Path, ...]
+    begin_s: float
+    end_s: float
+    step_s: float
+    seed: int
+    signal_indices: Mapping[str, Mapping[str, tuple[int, ...]]]  # junction -> phase -> link indices
+    sumo_options: tuple[str, ...] = ()
+    drivers: Drivers = Drivers()
+    closures: tuple[LaneClosure, ...] = ()
+    gates: tuple[str, ...] = ()  # approaches where the response may hold traffic back
+    mainline: tuple[str, ...] = ()  # links of the expressway, upstream to downstream
+    purposes: tuple[str, ...] = ()  # each vehicle's purpose is the part of its id before the dot
