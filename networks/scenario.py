@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from traffic.model import Network
+from traffic.optimization.gating import Gate
+from traffic.response import DecisionPoint
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +26,15 @@ class LaneClosure:
     position_m: float
     begin_s: float
     end_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Dispatch:
+    """A command vehicle sent to a scene; a response may give it the emergency lane."""
+
+    depart_s: float
+    from_link: str
+    to_link: str
 
 
 @dataclass(frozen=True)
@@ -48,6 +59,9 @@ class Scenario:
     sumo_options: tuple[str, ...] = ()
     drivers: Drivers = Drivers()
     closures: tuple[LaneClosure, ...] = ()
-    gates: tuple[str, ...] = ()  # approaches where the response may hold traffic back
+    gates: tuple[Gate, ...] = ()  # where the response may hold traffic back
+    decision_points: tuple[DecisionPoint, ...] = ()  # where drivers can still be advised
+    diversion_junctions: tuple[str, ...] = ()  # signals on the ways around
+    dispatch: Dispatch | None = None  # of a command vehicle
     mainline: tuple[str, ...] = ()  # links of the expressway, upstream to downstream
     purposes: tuple[str, ...] = ()  # each vehicle's purpose is the part of its id before the dot

@@ -1,6 +1,6 @@
 """The protocols of the engine's parts: what a field gives, what a controller is asked and says."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol
@@ -94,11 +94,3 @@ class Field(Protocol):
     def advance(self) -> bool:
         """Let one second pass; False when the field has ended."""
         ...
-
-
-def decide_all(
-    controllers: Sequence[Controller], observations: Mapping[str, Observation]
-) -> list[Command]:
-    """Ask every controller, in order."""
-    asked = (c.decide(observations[c.junction]) for c in controllers)
-    return [command for command in asked if command is not None]

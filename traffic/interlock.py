@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from traffic.control import Aspect, Command
+from traffic.control import Aspect, Command, JunctionOrder, Observation, RawReadings
 from traffic.model import Junction, ModelError, SafePlan, Stage
 
 
@@ -54,6 +54,24 @@ class _Head:
     def is_young(self, phase: str, now_s: float) -> bool:
         return now_s - self.since_s[phase] < self.phases[phase].min_green_s
 
+    def red_s(self, phase: str, now_s: float) -> float:
+        """Seconds since the phase was last green; before its first green, since the start."""
+        if self.is_green(phase):
+            return 0.0
+        return now_s - max(self.green_end_s[phase], self.start_s)
+
+    def observe(self, raw: RawReadings, order: JunctionOrder) -> Observation:
+        now_s = raw.now_s
+        return Observation(
+            now_s,
+            raw.local,
+            dict(self.aspects),
+            self.stage,
+            {p: now_s - self.since_s[p] if self.is_green(p) else 0.0 for p in self.phases},
+            {p: self.red_s(p, now_s) for p in self.phases},
+            order,
+        )
+
     def check_order(self, stage: str) -> Iterable[str]:
         order = self.junction.successors
         if order is not None and self.stage not in (None, stage) and stage not in order[self.stage]:
@@ -68,8 +86,7 @@ class _Head:
                 if phase_id in green and age_s >= phase.max_green_s:
                     yield f"phase {phase_id}: green {age_s} s, maximum {phase.max_green_s} s"
             elif phase_id not in green:
-                # Before its first green a phase has waited since the start.
-                red_s = now_s - max(self.green_end_s[phase_id], self.start_s)
+                red_s = self.red_s(phase_id, now_s)
                 if red_s >= phase.max_red_s:
                     yield f"phase {phase_id}: red {red_s} s, maximum {phase.max_red_s} s"
 
@@ -142,6 +159,12 @@ class Interlock:
                 ]
         if problems:
             raise ModelError("interlock", problems)
+
+    def observe(
+        self, junction: str, raw: RawReadings, orders: Mapping[str, JunctionOrder]
+    ) -> Observation:
+        """Return what the junction's controller may know before it decides."""
+        return self._heads[junction].observe(raw, orders.get(junction, JunctionOrder()))
 
     def admit(
         self, commands: Sequence[Command], now_s: float

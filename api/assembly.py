@@ -1,0 +1,82 @@
+"""Puts an engine together: the parts that a scenario and a kind of response call for."""
+
+from collections.abc import Iterable
+
+from controllers.responsive import Responsive
+from networks.scenario import Scenario
+from traffic.advisory import Advisor
+from traffic.congestion import Congestion
+from traffic.control import Field
+from traffic.engine import Engine
+from traffic.estimation import Estimator
+from traffic.forecasting import Forecaster
+from traffic.health import HealthScreen
+from traffic.interlock import Interlock
+from traffic.parts import Journal
+from traffic.response import STEPS, Policy, ResponsePlan, Responses, Step, build_plan
+from traffic.routing import LinkGraph
+
+# What a run may compare; "nav" is drivers' own apps on present travel times, without us.
+RESPONSES = ("none", "nav", "gating", "timing", "advice", "full")
+
+
+def build_plans(scenario: Scenario) -> tuple[ResponsePlan, ...]:
+    """Every kind of response that the scenario has the means for, at each of its bottlenecks."""
+    plans = []
+    for bottleneck in scenario.network.bottlenecks:
+        for kind in STEPS:
+            if kind == "none":
+                continue
+            plan = build_plan(
+                bottleneck,
+                kind,
+                scenario.gates,
+                scenario.decision_points,
+                scenario.diversion_junctions,
+            )
+            if not list(plan.check(scenario.network)):
+                plans.append(plan)
+    return tuple(plans)
+
+
+def find_managed(scenario: Scenario, kinds: Iterable[str]) -> frozenset[str]:
+    """The junctions that these kinds of response may command; the others run their own program."""
+    steps = {step for kind in kinds for step in STEPS.get(kind, ())}
+    managed: set[str] = set()
+    if Step.GATING in steps:
+        approaches = scenario.network.approaches
+        managed |= {approaches[gate.approach].junction for gate in scenario.gates}
+    if Step.TIMING in steps:
+        managed |= set(scenario.diversion_junctions)
+    return frozenset(managed) if scenario.network.bottlenecks else frozenset()
+
+
+def build_engine(
+    scenario: Scenario,
+    field: Field,
+    managed: frozenset[str],
+    journal: Journal,
+    automatic: str | None = None,
+) -> Engine:
+    """Build the engine of a scenario; `automatic` is the kind of response a policy switches on."""
+    network = scenario.network
+    plans = build_plans(scenario)
+    chosen = frozenset(plan.id for plan in plans if plan.id.endswith(f":{automatic}"))
+    advisor = Advisor(network, LinkGraph(network), plans)
+    ordered = sorted(managed)
+    return Engine(
+        field,
+        HealthScreen(network),
+        Estimator(network),
+        Forecaster(network),
+        Congestion(network),
+        Responses(network, plans, diverter=advisor, policy=Policy(chosen)),
+        tuple(Responsive(network, junction) for junction in ordered),
+        Interlock(
+            (network.junctions[junction] for junction in ordered),
+            {junction: network.plans[junction] for junction in ordered},
+            scenario.begin_s,
+        ),
+        advisor,
+        journal,
+    )

@@ -1,0 +1,109 @@
+"""One run of a scenario, with the evidence that it leaves."""
+
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from api.assembly import build_engine, find_managed
+from api.evidence import AlertLog, build_truth, finished_folder, read_statistic, read_trips
+from api.figures import RunLog, compute_figures, write_run
+from networks import load
+from networks.sumo_field import SumoField
+from networks.truth import TruthSampler
+from traffic.journal import Journal
+from traffic.response import Life, Step
+from traffic.snapshot import Snapshot
+
+PROGRESS_S = 60.0  # simulated, between two words of a run
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one simulation is to do."""
+
+    scenario: str
+    response: str
+    seed: int
+    folder: Path  # of the whole comparison
+
+    @property
+    def target(self) -> Path:
+        return self.folder / self.response / f"seed-{self.seed}"
+
+
+def run_once(run: Run, tell: Callable[[float], None]) -> None:
+    """Simulate a morning and keep its evidence; the folder appears only when all is done.
+
+    `tell` hears the share of the morning that has passed. Raises one of USER_ERRORS.
+    """
+    begun = time.monotonic()
+    with ExitStack() as stack:
+        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="traffic-")))
+        scenario = load(run.scenario, run.seed, scratch)
+        out = stack.enter_context(finished_folder(run.target))
+        managed = find_managed(scenario, (run.response,))
+        header = {
+            "scenario": run.scenario,
+            "response": run.response,
+            "seed": run.seed,
+            "managed": sorted(managed),
+        }
+        native: Literal["none", "nav"] = "nav" if run.response == "nav" else "none"
+        alerts, activated, vetoes = AlertLog(), set(), 0
+        with (
+            (out / "journal.jsonl").open("w", encoding="utf-8") as stream,
+            SumoField(scenario, out, managed=managed, native=native) as field,
+        ):
+            engine = build_engine(
+                scenario, field, managed, Journal(stream, header), automatic=run.response
+            )
+            sampler = TruthSampler(field)
+            told_s = scenario.begin_s
+            while (snapshot := engine.step()) is not None:
+                sampler.sample()
+                _dispatch(field, snapshot)
+                vetoes += len(snapshot.vetoes)
+                if snapshot.is_fresh and snapshot.strategy is not None:
+                    field.hear(snapshot.strategy.advisories)
+                    alerts.add(snapshot.time_s, snapshot.strategy.alerts)
+                    activated |= {
+                        (one.plan.id, one.since_s)
+                        for one in snapshot.strategy.response.active
+                        if one.life is Life.ACTIVE
+                    }
+                if snapshot.time_s - told_s >= PROGRESS_S:
+                    told_s = snapshot.time_s
+                    tell((told_s - scenario.begin_s) / (scenario.end_s - scenario.begin_s))
+            sampler.sample()
+            seen = sampler.finish()
+        log = RunLog(
+            run.scenario,
+            scenario.title,
+            run.response,
+            run.seed,
+            alerts.marks,
+            len(activated),
+            vetoes,
+            time.monotonic() - begun,
+            next((trip.travel_time_s for trip in field.command_trips), None),
+        )
+        statistic = read_statistic(out / "statistic.xml")
+        trips = read_trips(out, scenario.purposes, statistic)
+        evidence = build_truth(seen, scenario)
+        write_run(out, compute_figures(trips, statistic, evidence, log), evidence, log)
+
+
+def _dispatch(field: SumoField, snapshot: Snapshot) -> None:
+    """Send the command vehicle when it is due; the response may open the emergency lane to it."""
+    dispatch = field.scenario.dispatch
+    if dispatch is None or field.command_trips or snapshot.time_s < dispatch.depart_s:
+        return
+    active = snapshot.strategy.response.active if snapshot.strategy else ()
+    is_open = any(
+        one.life is Life.ACTIVE and Step.EMERGENCY_LANE in one.plan.steps for one in active
+    )
+    field.send_command_vehicle(snapshot.time_s + 1, dispatch.from_link, dispatch.to_link, is_open)

@@ -1,0 +1,268 @@
+"""What goes over the wire; pydantic lives only here and in the settings.
+
+Moments are UTC (RFC 3339), lengths of time are seconds, ratios 0..1; what is not known is null.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from api.service import Health, PlanView, Published
+from traffic.congestion import Alert
+from traffic.estimation import State
+from traffic.response import Refusal
+from traffic.snapshot import Snapshot
+
+ToUtc = Callable[[float], datetime]
+
+TEXT_EXAMPLE = {"en": "Breakdown expected at the tunnel", "zh": "预计隧道将发生拥堵"}
+Who = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=80)]
+Why = Annotated[str, StringConstraints(strip_whitespace=True, max_length=500)]
+
+
+class Wire(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class InvalidPartOut(Wire):
+    """One thing wrong with a request."""
+
+    pointer: str = Field(description="Where, from the request's root.", examples=["/body/who"])
+    detail: str = Field(examples=["String should have at most 80 characters"])
+
+
+class ProblemOut(Wire):
+    """A problem document, RFC 9457."""
+
+    type: str = Field(examples=["tag:traffic-response,2025:unknown-plan", "about:blank"])
+    title: str = Field(examples=["No such response plan"])
+    status: int = Field(examples=[404])
+    detail: str | None = None
+    instance: str | None = Field(None, examples=["/v1/responses/unknown/activate"])
+    errors: list[InvalidPartOut] | None = Field(None, description="With status 422.")
+    health: str | None = Field(None, description="From /v1/health.", examples=["red"])
+    reasons: list[str] | None = Field(None, description="From /v1/health.")
+
+
+class HealthOut(Wire):
+    """Whether the engine may be relied upon; red is answered with status 503."""
+
+    health: Literal["ok", "degraded", "red"]
+    reasons: list[str] = Field(examples=[["12 of 80 loops are not trusted"]])
+    engine: Literal["starting", "running", "ended", "dead"]
+    time: datetime | None = Field(
+        description="Of the last step.", examples=["2025-03-09T23:10:00Z"]
+    )
+    pace: float | None = Field(description="Multiple of real time, measured.", examples=[1.0])
+
+
+class LinkOut(Wire):
+    id: str
+    name: str
+    speed_mps: float | None
+    density_vpkm: float | None
+    travel_time_s: float | None
+    confidence: float | None
+
+
+class QueueOut(Wire):
+    """The queue at one signal approach."""
+
+    approach: str
+    junction: str
+    queue_veh: float | None
+    storage_share: float | None
+    spillback: bool
+    confidence: float | None
+
+
+class StateOut(Wire):
+    """The road as the engine believes it to be; links and queues are empty before 30 s."""
+
+    time: datetime = Field(examples=["2025-03-09T23:10:00Z"])
+    estimated: datetime | None = Field(description="When links and queues were last estimated.")
+    health: HealthOut
+    links: list[LinkOut]
+    queues: list[QueueOut]
+    signals: dict[str, dict[str, str]] = Field(
+        description="Junction to phase to what its signal shows.",
+        examples=[{"j1": {"north": "green", "east": "red"}}],
+    )
+    vetoes: list[str] = Field(description="Commands that the interlock refused in this second.")
+
+
+class AlertOut(Wire):
+    """A congestion alert; cleared is null while it is open."""
+
+    id: str
+    bottleneck: str
+    level: str = Field(examples=["warning"])
+    raised: datetime
+    updated: datetime
+    cleared: datetime | None
+    expected_onset: datetime | None
+    breakdown_chance: float | None
+    text: dict[str, str] = Field(examples=[TEXT_EXAMPLE])
+    evidence: list[str]
+
+
+class AlertsOut(Wire):
+    time: datetime
+    alerts: list[AlertOut]
+
+
+class OrderIn(BaseModel):
+    """Who orders it and why; both are kept in the log, neither is needed."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"examples": [{"who": "Li Wei", "why": "queue reaches the exit"}]},
+    )
+
+    who: Who = "operator"
+    why: Why = ""
+
+
+class PendingOut(Wire):
+    """An order that the engine heeds when the next batch of readings arrives."""
+
+    kind: str = Field(examples=["activate"])
+    by: str
+    at: datetime
+
+
+class PlanOut(Wire):
+    id: str
+    title: dict[str, str]
+    bottleneck: str
+    steps: list[str] = Field(examples=[["advice", "gating", "timing"]])
+    state: Literal["standby", "active", "recovering"]
+    since: datetime | None
+    by: str | None
+    pending: PendingOut | None
+
+
+class RefusalOut(Wire):
+    """An order that the engine could not follow."""
+
+    kind: str
+    plan: str
+    by: str
+    reason: str
+
+
+class PlansOut(Wire):
+    time: datetime
+    responses: list[PlanOut]
+    refused: list[RefusalOut] = Field(description="At the last batch of readings.")
+
+
+def _number(value: Any) -> float | None:
+    number = float(value)
+    return number if math.isfinite(number) else None
+
+
+def _moment(to_utc: ToUtc, time_s: float | None) -> datetime | None:
+    return to_utc(time_s) if time_s is not None and math.isfinite(time_s) else None
+
+
+def build_health(health: Health, published: Published, to_utc: ToUtc) -> HealthOut:
+    return HealthOut(
+        health=health.condition.value,
+        reasons=list(health.reasons),
+        engine=published.engine.value,
+        time=to_utc(published.snapshot.time_s) if published.snapshot else None,
+        pace=round(published.pace, 2) if published.pace is not None else None,
+    )
+
+
+def _build_links(state: State, names: Mapping[str, str]) -> list[LinkOut]:
+    columns = (state.speed_mps, state.density_vpkm, state.travel_time_s, state.confidence)
+    return [
+        LinkOut(
+            id=link,
+            name=names.get(link, ""),
+            speed_mps=_number(speed),
+            density_vpkm=_number(density),
+            travel_time_s=_number(travel_time),
+            confidence=_number(confidence),
+        )
+        for link, speed, density, travel_time, confidence in zip(state.links, *columns, strict=True)
+    ]
+
+
+def _build_queues(state: State, junctions: Mapping[str, str]) -> list[QueueOut]:
+    columns = (state.queue_veh, state.storage_share, state.spillback, state.approach_confidence)
+    return [
+        QueueOut(
+            approach=approach,
+            junction=junctions[approach],
+            queue_veh=_number(queue),
+            storage_share=_number(share),
+            spillback=bool(spillback),
+            confidence=_number(confidence),
+        )
+        for approach, queue, share, spillback, confidence in zip(
+            state.approaches, *columns, strict=True
+        )
+    ]
+
+
+def build_state(
+    snapshot: Snapshot,
+    health: HealthOut,
+    names: Mapping[str, str],
+    junctions: Mapping[str, str],
+    to_utc: ToUtc,
+) -> StateOut:
+    """`names` maps links to their names, `junctions` approaches to their junctions."""
+    state = snapshot.strategy.state if snapshot.strategy else None
+    shown = {**snapshot.raw.signals, **snapshot.shown}
+    return StateOut(
+        time=to_utc(snapshot.time_s),
+        estimated=to_utc(state.time_s) if state else None,
+        health=health,
+        links=_build_links(state, names) if state else [],
+        queues=_build_queues(state, junctions) if state else [],
+        signals={j: {p: a.value for p, a in phases.items()} for j, phases in shown.items()},
+        vetoes=[f"{v.command.junction}: {reason}" for v in snapshot.vetoes for reason in v.reasons],
+    )
+
+
+def build_alert(alert: Alert, to_utc: ToUtc) -> AlertOut:
+    return AlertOut(
+        id=alert.id,
+        bottleneck=alert.bottleneck,
+        level=str(alert.level.name).lower(),
+        raised=to_utc(alert.raised_s),
+        updated=to_utc(alert.updated_s),
+        cleared=_moment(to_utc, alert.cleared_s),
+        expected_onset=_moment(to_utc, alert.expected_onset_s),
+        breakdown_chance=_number(alert.breakdown_chance),
+        text=dict(alert.text),
+        evidence=list(alert.evidence),
+    )
+
+
+def build_plan(view: PlanView, to_utc: ToUtc) -> PlanOut:
+    plan, active, pending = view.plan, view.active, view.pending
+    return PlanOut(
+        id=plan.id,
+        title=dict(plan.title),
+        bottleneck=plan.bottleneck,
+        steps=sorted(step.name.lower() for step in plan.steps),
+        state=active.life.value if active else "standby",
+        since=_moment(to_utc, active.since_s) if active else None,
+        by=active.by if active else None,
+        pending=PendingOut(kind=pending.kind, by=pending.by, at=to_utc(pending.at_s))
+        if pending
+        else None,
+    )
+
+
+def build_refusal(refusal: Refusal) -> RefusalOut:
+    order = refusal.order
+    return RefusalOut(kind=order.kind, plan=order.plan, by=order.by, reason=refusal.reason)

@@ -1,0 +1,1 @@
+"""Benchmarks, one file each; a file registers itself when it is imported."""

@@ -1,0 +1,175 @@
+"""Advice asks enough drivers, asks those whose detour costs least, and ends by degrees."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from test_response import POINT, TOWN, build_batch, build_forecast, build_full, build_state
+
+from traffic.advisory import Advisor, Advisory, AdvisorySettings
+from traffic.control import JunctionOrder
+from traffic.model import ModelError, SafePlan
+from traffic.response import ActivePlan, DecisionPoint, Life, Response, ResponsePlan, build_plan
+from traffic.routing import LinkGraph
+
+GRAPH = LinkGraph(TOWN)
+PLAN = build_full("advice")
+HILL = ("m0", "h1", "h2", "m2")
+POTENTIAL = 0.3 * 0.8 * 3600  # compliance, bound share, flow at the decision point
+
+
+def build_response(time_s: float, plan: ResponsePlan = PLAN, on: bool = True) -> Response:
+    life = Life.ACTIVE if on else Life.RECOVERING
+    advise = frozenset({"tunnel"} if on else ())
+    return Response(time_s, (ActivePlan(plan, life, 0, "test"),), {}, advise)
+
+
+def build_advisor(**settings: float) -> Advisor:
+    return Advisor(TOWN, GRAPH, [PLAN], AdvisorySettings(**settings))
+
+
+def run(
+    advisor: Advisor, time_s: float, inflow_vph: float, on: bool = True, **more: object
+) -> tuple[Advisory, ...]:
+    return advisor.update(
+        build_batch(time_s, h1_stop=50),
+        build_state(time_s, flow_vph={"h1": 50, "h2": 50, "k1": 50}, **more),  # type: ignore[arg-type]
+        build_forecast(time_s, inflow_vph),
+        build_response(time_s, on=on),
+    )
+
+
+def test_advice_diverts_what_exceeds_the_target_and_says_what_it_costs() -> None:
+    advisor = build_advisor()
+    for step in range(8):
+        advisories = run(advisor, 30.0 * step, 3455)
+    (advisory,) = advisories
+    # 200 veh/h above 0.93 x 3,500, all by the hill, which has room and costs least.
+    assert advisory.share == pytest.approx(200 / POTENTIAL)
+    assert advisory.via == HILL
+    assert (advisory.from_link, advisory.to_link, advisory.avoid) == ("m0", "m2", ("tunnel",))
+    usual_s = GRAPH.path_time_s(("m0", "m1", "tunnel", "m2"), {})
+    assert advisory.penalty_s == pytest.approx(GRAPH.path_time_s(HILL, {}) - usual_s)
+    assert advisory.usual_time_s == pytest.approx(usual_s)
+    assert (advisory.issued_s, advisory.expires_s) == (0, 210 + 90)
+    assert "Hill Road" in advisory.text["en"]
+    assert "Hill Road" in advisory.text["zh"]
+
+
+def test_nobody_is_asked_while_the_bottleneck_has_room_or_no_plan_is_on() -> None:
+    assert run(build_advisor(), 0, 3200) == ()
+    assert run(build_advisor(), 0, 3900, on=False) == ()
+
+
+def test_no_detour_gets_more_than_it_can_take() -> None:
+    advisor = build_advisor()
+    for step in range(12):
+        advisories = run(advisor, 30.0 * step, 6000)
+    flows = {a.via: a.share * POTENTIAL for a in advisories}
+    # The hill's signal is the narrow place: 0.9 x 1,800 x 25 / 90 less the 50 veh/h there.
+    assert flows[HILL] == pytest.approx(0.9 * 1800 * 25 / 90 - 50)
+    assert sum(flows.values()) == pytest.approx(POTENTIAL)
+    assert sum(a.share for a in advisories) <= 1 + 1e-9
+
+
+def test_a_longer_green_on_the_way_lets_more_take_it() -> None:
+    advisor = build_advisor()
+    plan = SafePlan((("A", 50), ("B", 40)), 10)
+    for step in range(12):
+        time_s = 30.0 * step
+        advisories = advisor.update(
+            build_batch(time_s, h1_stop=50),
+            build_state(time_s, flow_vph={"h1": 50, "h2": 50, "k1": 50}),
+            build_forecast(time_s, 3855),
+            replace(build_response(time_s), junctions={"J1": JunctionOrder(plan)}),
+        )
+    assert [a.via for a in advisories] == [HILL]
+    assert advisories[0].share == pytest.approx(600 / POTENTIAL)
+
+
+def test_shares_rise_and_fall_in_steps() -> None:
+    advisor = build_advisor()
+    shares = [sum(a.share for a in run(advisor, 30.0 * i, 6000)) for i in range(8)]
+    shares += [sum(a.share for a in run(advisor, 300 + 30.0 * i, 2000)) for i in range(12)]
+    change = np.diff([0.0, *shares])
+    assert change.max() <= 2 * 0.25 + 1e-9  # two detours
+    assert change.min() >= -2 * 0.1 - 1e-9
+    assert max(shares) == pytest.approx(1, abs=1e-6)
+    assert shares[-1] == 0
+
+
+def test_the_end_of_a_plan_is_graded_too() -> None:
+    advisor = build_advisor()
+    (first,) = [run(advisor, 30.0 * i, 3655) for i in range(6)][-1]
+    after = [run(advisor, 180 + 30.0 * i, 3655, on=False) for i in range(8)]
+    assert after[0][0].share == pytest.approx(first.share - 0.1)
+    assert after[-1] == ()
+
+
+def test_too_long_a_detour_is_not_asked_unless_the_jam_is_longer() -> None:
+    slow = {"h2": 1500 / 14 + 600, "k1": 4000 / 17 + 600}
+    assert run(build_advisor(), 0, 3900, time_on_s=slow) == ()
+    jam = slow | {"tunnel": 1500.0}
+    assert len(run(build_advisor(), 0, 3900, time_on_s=jam)) == 2
+
+
+def test_a_broken_bottleneck_asks_for_more() -> None:
+    plain, broken = build_advisor(), build_advisor()
+    batch = build_batch(0, h1_stop=50)
+    slow = replace(batch, speed_mps=np.full(len(batch.detectors), 6.0))
+    args = (build_state(0, flow_vph={"h2": 50}), build_forecast(0, 3300), build_response(0))
+    assert sum(a.share for a in plain.update(batch, *args)) == pytest.approx(
+        (3300 - 0.93 * 3500) / POTENTIAL
+    )
+    assert sum(a.share for a in broken.update(slow, *args)) > 0.24
+
+
+def test_without_a_forecast_the_advice_stays_as_it_is() -> None:
+    advisor = build_advisor()
+    (before,) = [run(advisor, 30.0 * i, 3455) for i in range(6)][-1]
+    (after,) = run(advisor, 180, float("nan"))
+    assert after.share == pytest.approx(before.share)
+
+
+def test_the_diversion_is_foretold_before_anybody_is_asked() -> None:
+    plan = build_full("full")
+    advisor = Advisor(TOWN, GRAPH, [plan])
+    state = build_state(0, flow_vph={"h1": 50, "h2": 50, "k1": 50})
+    off = Response(0)
+    advisor.update(build_batch(0, h1_stop=50), state, build_forecast(0, 3000), off)
+    (diversion,) = advisor.predict(plan, build_batch(30), state, build_forecast(30, 3955))
+    assert diversion.via == HILL
+    # The hill's signal is to be retimed for it, so it does not limit it.
+    assert diversion.flow_vph == pytest.approx(3955 - 0.93 * 3500)
+
+
+def test_the_same_input_gives_the_same_advice() -> None:
+    runs = []
+    for _ in range(2):
+        advisor = build_advisor()
+        runs.append([run(advisor, 30.0 * i, 3000 + 100.0 * i) for i in range(12)])
+    assert runs[0] == runs[1]
+
+
+def test_a_point_without_a_way_through_or_around_is_refused_at_once() -> None:
+    points = [DecisionPoint("s1", "m2", 0.5), DecisionPoint("ramp", "m2", 0.5), POINT]
+    with pytest.raises(ModelError) as error:
+        Advisor(TOWN, GRAPH, [build_plan("tunnel", "advice", (), points)])
+    assert "from s1 to m2 no way leads through tunnel" in str(error.value)
+    assert "from ramp to m2 no way leads around tunnel" in str(error.value)
+    with pytest.raises(ModelError) as error:
+        AdvisorySettings(compliance=1.5, quantile=0.4, valid_s=0)
+    for part in ("compliance 1.5", "quantile 0.4", "valid_s 0"):
+        assert part in str(error.value)
+
+
+def test_what_the_forecast_no_longer_sees_stays_diverted() -> None:
+    # Feeders beyond the decision point: as the diverted leave, the forecast falls by them.
+    tunnel = TOWN.bottlenecks["tunnel"]
+    feeders = {f"m1_{i}": (1.0, 50.0) for i in range(3)}
+    town = replace(TOWN, bottlenecks={"tunnel": replace(tunnel, feeders=feeders)})
+    advisor = Advisor(town, LinkGraph(town), [PLAN])
+    for step in range(120):
+        missing = 200 * (1 - np.exp(-step / 20))
+        advisories = run(advisor, 30.0 * step, 3455 - missing)
+    assert advisories[0].share * POTENTIAL == pytest.approx(200, rel=0.05)

@@ -1,0 +1,99 @@
+"""The main loop: readings in, signal commands and advice out, each step recorded."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from time import perf_counter
+
+from traffic.control import Command, Controller, Field, RawReadings
+from traffic.interlock import Interlock
+from traffic.parts import Advisor, Congestion, Estimator, Forecaster, Health, Journal, Responses
+from traffic.readings import LoopBatch
+from traffic.response import Order
+from traffic.snapshot import Snapshot, Strategy
+
+# What a faulty controller may raise; anything else is a fault of the engine and stops it.
+CONTROLLER_FAULTS = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+
+
+@dataclass
+class Engine:
+    """Runs a field. Each step is one second; the strategic half runs when a batch arrives.
+
+    `budget_s` bounds one decision of one controller on a live street; None where time is
+    simulated, so that a run repeats exactly.
+    """
+
+    field: Field
+    health: Health
+    estimator: Estimator
+    forecaster: Forecaster
+    congestion: Congestion
+    responses: Responses
+    controllers: Sequence[Controller]
+    interlock: Interlock
+    advisor: Advisor
+    journal: Journal
+    budget_s: float | None = None
+
+    def __post_init__(self) -> None:
+        self._strategy: Strategy | None = None
+        self._waiting: tuple[Order, ...] = ()
+
+    def step(self, orders: Sequence[Order] = ()) -> Snapshot | None:
+        """Run one second; None when the field has ended. Orders wait for the next batch."""
+        raw = self.field.read()
+        self._waiting += tuple(orders)
+        if raw.centre is not None:
+            self._strategy = self._plan(raw.centre, raw.now_s)
+        wanted, faults = self._decide_all(raw)
+        shown, vetoes = self.interlock.admit(wanted, raw.now_s)
+        self.field.apply(shown)
+        snapshot = Snapshot(
+            raw.now_s,
+            raw,
+            tuple(orders),
+            self._strategy,
+            raw.centre is not None,
+            tuple(wanted),
+            shown,
+            vetoes,
+            faults,
+        )
+        self.journal.record(snapshot)
+        return snapshot if self.field.advance() else None
+
+    def _plan(self, batch: LoopBatch, now_s: float) -> Strategy:
+        readings = self.health.screen(batch, now_s)
+        state = self.estimator.update(readings)
+        forecast = self.forecaster.update(readings, state)
+        alerts = self.congestion.update(readings, state, forecast)
+        response = self.responses.update(readings, state, forecast, alerts, self._waiting)
+        self._waiting = ()
+        advisories = self.advisor.update(readings, state, forecast, response)
+        return Strategy(readings, state, forecast, alerts, response, advisories)
+
+    def _decide_all(self, raw: RawReadings) -> tuple[list[Command], dict[str, str]]:
+        asked = self._strategy.response.junctions if self._strategy else {}
+        wanted: list[Command] = []
+        faults: dict[str, str] = {}
+        for controller in self.controllers:
+            seen = self.interlock.observe(controller.junction, raw, asked)
+            begun = perf_counter()
+            try:
+                command = controller.decide(seen)
+            except CONTROLLER_FAULTS as fault:
+                faults[controller.junction] = f"{type(fault).__name__}: {fault}"
+                continue
+            took_s = perf_counter() - begun
+            if self.budget_s is not None and took_s > self.budget_s:
+                faults[controller.junction] = f"took {took_s:.3f} s, allowed {self.budget_s} s"
+            elif command is not None:
+                wanted.append(command)
+        return wanted, faults

@@ -1,0 +1,329 @@
+"""Detector health: labels what a loop says when it cannot be true, and never drops a value.
+
+The faults and most limits are those of the traffic management system IRIS of the Minnesota DOT
+(user guide, "Vehicle Detection", section "Auto-Fail"). IRIS waits hours or a day because it
+judges each loop alone; here a loop is also held against its neighbours, which lets a fault be
+called within minutes and keeps a real standing queue from being called "locked on".
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from traffic.model import Detector, DetectorKind, ModelError, Network
+from traffic.readings import LoopBatch, Quality
+from traffic.units import to_vph
+
+Floats = NDArray[np.float64]
+Flags = NDArray[np.bool_]
+
+FREEWAY = (DetectorKind.MAINLINE, DetectorKind.RAMP)
+
+
+@dataclass(frozen=True, slots=True)
+class KindLimits:
+    """Limits that differ by what a loop is there to tell."""
+
+    no_hits_s: float  # silence that is a fault whatever the neighbors see (IRIS: by lane type)
+    lane_share: float  # least share of its neighbors' flow that a loop never yet hit must carry
+    locked_on_s: float  # full and uncounted this long beside moving traffic
+
+
+# no_hits_s: IRIS has 4 h for mainline, 12 h for queue and passage loops, 24 h for auxiliary lanes.
+# lane_share: turning bays and lanes that end may carry next to nothing.
+# locked_on_s: IRIS has 2 min for mainline; a queue loop may be covered for a whole red, at most
+# 150 s (model.Phase), and 10 min are four of those.
+IRIS_LIMITS: Mapping[DetectorKind, KindLimits] = {
+    DetectorKind.MAINLINE: KindLimits(no_hits_s=14400, lane_share=0.05, locked_on_s=180),
+    DetectorKind.RAMP: KindLimits(no_hits_s=43200, lane_share=0.05, locked_on_s=600),
+    DetectorKind.STOP_LINE: KindLimits(no_hits_s=43200, lane_share=0.01, locked_on_s=600),
+    DetectorKind.ADVANCE: KindLimits(no_hits_s=43200, lane_share=0.01, locked_on_s=600),
+    DetectorKind.TAIL: KindLimits(no_hits_s=43200, lane_share=0.01, locked_on_s=600),
+}
+
+
+@dataclass(frozen=True)
+class HealthSettings:
+    """Onset and clearing limits. Raises ModelError with all problems at once."""
+
+    limits: Mapping[DetectorKind, KindLimits] = field(default_factory=lambda: IRIS_LIMITS)
+    max_flow_vph: float = 4560.0  # of one lane: IRIS, 38 vehicles in 30 s
+    min_vehicle_m: float = 2.0  # a motorcycle
+    speeding: float = 1.6  # fastest believable speed over the link's free speed
+    full_occupancy: float = 0.995
+    moving_share: float = 0.5  # of free speed, from which a neighbor's traffic is moving
+    lone_locked_on_s: float = 1800.0  # without neighbors: IRIS, 30 min for queue loops
+    no_change_s: float = 600.0  # IRIS: 24 h of occupancy alone; here count and speed repeat too
+    pulse_occupancy: float = 0.25  # IRIS counts occupancy jumps of 25 %
+    silence_veh: float = 40.0  # vehicles that should have come; drivers change lanes in platoons
+    silence_s: float = 300.0  # shortest silence that can be a fault
+    usual_s: float = 3600.0  # time constant of what a loop usually sees
+    clear_s: float = 600.0  # believable values that clear a fault (IRIS: 24 h)
+    stale_s: float = 90.0  # age of a batch: three intervals of 30 s
+    skew_s: float = 5.0  # a batch may end this far ahead of our clock
+    neighbor_m: float = 1200.0  # loops this near along the road are neighbors: two stations
+
+    def __post_init__(self) -> None:
+        problems = [f"no limits for kind {k.value}" for k in DetectorKind if k not in self.limits]
+        for f in fields(self):
+            value = getattr(self, f.name)
+            if isinstance(value, float) and not value > 0:
+                problems.append(f"{f.name} {value} must be above 0")
+        for name in ("full_occupancy", "moving_share", "pulse_occupancy"):
+            if getattr(self, name) > 1:
+                problems.append(f"{name} {getattr(self, name)} must be at most 1")
+        for kind, limits in self.limits.items():
+            for f in fields(limits):
+                if not getattr(limits, f.name) > 0:
+                    problems.append(
+                        f"{kind.value}: {f.name} {getattr(limits, f.name)} must be above 0"
+                    )
+        if problems:
+            raise ModelError("health settings", problems)
+
+
+class HealthScreen:
+    """Labels each loop's reading with its quality; call once for each batch, in order.
+
+    | fault | onset | clears |
+    |---|---|---|
+    | no hits | silent while neighbors say that 40 vehicles came, or for hours | at a vehicle |
+    | chatter | over 4,560 veh/h, or twice too little occupancy for the count | 10 min without |
+    | locked on | full, uncounted, while neighbors' traffic moves | 10 min without |
+    | no change | count, occupancy and speed repeat, not empty, not full | at a change |
+    | occupancy spike | not in 0..1, or a jump with no vehicle to cause it | 10 min without |
+    | stale | the batch is old or came before | with the next good batch |
+    | clock skew | the batch ends ahead of now or before the last one | with the next good batch |
+
+    A closed lane looks to its own loop like a lane with a dead loop: it may be labelled "no hits"
+    until the first vehicle.
+    """
+
+    def __init__(self, network: Network, settings: HealthSettings | None = None) -> None:
+        self._settings = settings or HealthSettings()
+        loops = tuple(network.detectors.values())
+        self._index = {loop.id: i for i, loop in enumerate(loops)}
+        self._free_mps = np.array([network.links[d.link].free_speed_mps for d in loops], float)
+        by_kind = [self._settings.limits[d.kind] for d in loops]
+        self._no_hits_s = np.array([k.no_hits_s for k in by_kind], float)
+        self._lane_share = np.array([k.lane_share for k in by_kind], float)
+        self._mates, self._near = find_neighbors(network, loops, self._settings.neighbor_m)
+        self._locked_on_s = np.where(
+            self._near.any(axis=1),
+            np.array([k.locked_on_s for k in by_kind], float),
+            self._settings.lone_locked_on_s,
+        )
+        size = len(loops)  # all state: D, in the network's order
+        self._end_s = -np.inf
+        self._labels = np.zeros(size, np.int8)
+        self._usual_vps = np.zeros(size)
+        self._was_hit = np.zeros(size, bool)
+        self._silent_s, self._missed_veh = np.zeros(size), np.zeros(size)
+        self._thin_runs, self._chatter_left_s = np.zeros(size), np.zeros(size)
+        self._full_s, self._locked_left_s = np.zeros(size), np.zeros(size)
+        self._same_s = np.zeros(size)
+        self._last = np.full((3, size), np.nan)  # count, occupancy, speed
+        self._part_runs, self._spike_left_s = np.zeros(size), np.zeros(size)
+        self._pulse_peak, self._pulse_veh = np.zeros(size), np.ones(size)
+
+    def screen(self, batch: LoopBatch, now_s: float) -> LoopBatch:
+        """Return the same values, labelled; labels that the field gave are kept.
+
+        Raises ValueError naming every loop that the network does not have.
+        """
+        unknown = [d for d in batch.detectors if d not in self._index]
+        if unknown:
+            raise ValueError(f"batch names unknown detectors: {', '.join(unknown)}")
+        at = np.array([self._index[d] for d in batch.detectors], int)
+        size = len(self._index)
+        values = np.full((3, size), np.nan)
+        values[:, at] = batch.count_veh, batch.occupancy, batch.speed_mps
+        labels = np.full(size, Quality.MISSING, np.int8)
+        labels[at] = batch.quality
+        labels[(labels == Quality.GOOD) & np.isnan(values[:2]).any(axis=0)] = Quality.MISSING
+        seen = labels == Quality.GOOD
+        whole = self._check_clock(batch, now_s)
+        if whole is Quality.GOOD:
+            self._judge(labels, seen, values, batch.interval_s)
+            self._labels = labels
+        else:
+            labels[seen] = whole
+        return replace(batch, quality=labels[at])
+
+    def _check_clock(self, batch: LoopBatch, now_s: float) -> Quality:
+        last_s = self._end_s
+        if batch.end_s > now_s + self._settings.skew_s or batch.end_s < last_s:
+            # A clock that was set back is believed again from its next batch on.
+            self._end_s = min(batch.end_s, now_s)
+            return Quality.CLOCK_SKEW
+        self._end_s = batch.end_s
+        if batch.end_s == last_s or now_s - batch.end_s > self._settings.stale_s:
+            return Quality.STALE
+        return Quality.GOOD
+
+    def _judge(
+        self, labels: NDArray[np.int8], seen: Flags, values: Floats, interval_s: float
+    ) -> None:
+        """Write a fault into `labels` (D) where `seen`; the last one written has precedence."""
+        count, occupancy, speed = values
+        faults = (
+            (Quality.NO_HITS, self._find_no_hits(seen, count, occupancy, interval_s)),
+            (Quality.NO_CHANGE, self._find_no_change(seen, values, interval_s)),
+            (Quality.LOCKED_ON, self._find_locked_on(seen, count, occupancy, speed, interval_s)),
+            (Quality.CHATTER, self._find_chatter(seen, count, occupancy, interval_s)),
+            (Quality.OCCUPANCY_SPIKE, self._find_spikes(seen, count, occupancy, interval_s)),
+        )
+        for quality, found in faults:
+            labels[seen & found] = quality
+        self._last[:, seen] = values[:, seen]
+
+    def _hold(self, left_s: Floats, onset: Flags, seen: Flags, interval_s: float) -> Flags:
+        """Count down `left_s` (in place) from the last onset; a fault lasts while it is above 0."""
+        left_s[seen] -= interval_s
+        left_s[onset & seen] = self._settings.clear_s
+        return left_s > 0
+
+    def _find_no_hits(
+        self, seen: Flags, count: Floats, occupancy: Floats, interval_s: float
+    ) -> Flags:
+        s = self._settings
+        silent = seen & (count == 0) & (occupancy == 0)
+        trusted = seen & (self._labels == Quality.GOOD)
+        # Loops of the same cross-section know best; else the stations up- and downstream.
+        mates = self._mates & trusted
+        has_mates = mates.any(axis=1)
+        peers = np.where(has_mates[:, None], mates, self._near & trusted)
+        number = np.maximum(peers.sum(axis=1), 1)
+        now_veh = (peers @ np.where(trusted, count, 0.0)) / number
+        usual_veh = (peers @ self._usual_vps) / number * interval_s
+        like_usual = np.minimum(1.0, now_veh / np.maximum(usual_veh, 1e-9))
+        # A loop never hit has no usual flow; only lanes beside it can say what it should have.
+        unknown = self._lane_share * now_veh * has_mates
+        expected = np.where(self._was_hit, self._usual_vps * interval_s * like_usual, unknown)
+        self._was_hit |= seen & (count > 0)
+        self._silent_s = np.where(silent, self._silent_s + interval_s, self._silent_s * ~seen)
+        self._missed_veh = np.where(silent, self._missed_veh + expected, self._missed_veh * ~seen)
+        gain = 1 - np.exp(-interval_s / s.usual_s)
+        self._usual_vps[seen] += gain * (count[seen] / interval_s - self._usual_vps[seen])
+        return np.asarray(
+            ((self._missed_veh >= s.silence_veh) & (self._silent_s >= s.silence_s))
+            | (self._silent_s >= self._no_hits_s)
+        )
+
+    def _find_no_change(self, seen: Flags, values: Floats, interval_s: float) -> Flags:
+        same = (values == self._last) | (np.isnan(values) & np.isnan(self._last))
+        partly = (values[1] > 0) & (values[1] < self._settings.full_occupancy)
+        repeated = seen & same.all(axis=0) & partly
+        self._same_s = np.where(repeated, self._same_s + interval_s, self._same_s * ~seen)
+        return self._same_s >= self._settings.no_change_s
+
+    def _find_locked_on(
+        self, seen: Flags, count: Floats, occupancy: Floats, speed: Floats, interval_s: float
+    ) -> Flags:
+        s = self._settings
+        full = seen & (occupancy >= s.full_occupancy) & (count == 0)
+        busy = seen & (self._labels == Quality.GOOD) & ((count > 0) | (occupancy > 0))
+        moving = busy & (count > 0) & (speed >= s.moving_share * self._free_mps)
+        moving |= busy & (count > 0) & np.isnan(speed) & (occupancy < s.pulse_occupancy)
+        # More neighbors moving than not, both beside it and around: in a queue, or at the head of
+        # one, those in it stand too.
+        told = np.ones(len(seen), bool)
+        for peers in (self._mates, self._near):
+            told &= (2 * (peers @ moving.astype(float)) > peers @ busy.astype(float)) | ~(
+                peers.any(axis=1)
+            )
+        self._full_s = np.where(full, self._full_s + interval_s * told, self._full_s * ~seen)
+        return self._hold(self._locked_left_s, self._full_s >= self._locked_on_s, seen, interval_s)
+
+    def _find_chatter(
+        self, seen: Flags, count: Floats, occupancy: Floats, interval_s: float
+    ) -> Flags:
+        s = self._settings
+        # The first and the last vehicle may be on the loop in another interval.
+        least_s = np.maximum(count - 2, 0) * s.min_vehicle_m / (s.speeding * self._free_mps)
+        thin = occupancy * interval_s < least_s
+        self._thin_runs = np.where(seen & thin, self._thin_runs + 1, self._thin_runs * ~seen)
+        wild = (to_vph(count, interval_s) > s.max_flow_vph) | (count < 0)
+        return self._hold(self._chatter_left_s, wild | (self._thin_runs >= 2), seen, interval_s)
+
+    def _find_spikes(
+        self, seen: Flags, count: Floats, occupancy: Floats, interval_s: float
+    ) -> Flags:
+        s = self._settings
+        outside = (occupancy < 0) | (occupancy > 1 + 1e-6)
+        # Occupancy between nothing and full means that a vehicle came or went: it can pass two
+        # intervals uncounted (came before, went after), never three.
+        part = seen & (occupancy > 0) & (occupancy < s.full_occupancy) & (count == 0)
+        self._part_runs = np.where(part, self._part_runs + 1, self._part_runs * ~seen)
+        # A pulse between two empty intervals must hold a vehicle.
+        empty = seen & (occupancy == 0)
+        pulse = empty & (self._pulse_peak >= s.pulse_occupancy)
+        pulse &= self._pulse_veh + np.nan_to_num(count) == 0
+        self._pulse_peak = np.where(
+            seen, np.where(empty, 0.0, np.maximum(self._pulse_peak, occupancy)), self._pulse_peak
+        )
+        self._pulse_veh = np.where(
+            seen, np.where(empty, count, self._pulse_veh + count), self._pulse_veh + 1
+        )
+        onset = outside | pulse | (self._part_runs >= 3)
+        return self._hold(self._spike_left_s, onset, seen, interval_s)
+
+
+def find_neighbors(
+    network: Network, loops: tuple[Detector, ...], reach_m: float
+) -> tuple[Flags, Flags]:
+    """Return (mates, near), each D x D: loops of one cross-section; those and loops nearby.
+
+    Near a freeway loop are freeway loops up to `reach_m` along the road; near a signal's loop are
+    the loops of its approach.
+    """
+    size = len(loops)
+    index = {loop.id: i for i, loop in enumerate(loops)}
+    mates, near = np.zeros((size, size), bool), np.zeros((size, size), bool)
+    on_link: dict[str, list[Detector]] = {}
+    on_approach: dict[str, list[Detector]] = {}
+    for loop in loops:
+        on_link.setdefault(loop.link, []).append(loop)
+        if loop.approach is not None:
+            on_approach.setdefault(loop.approach, []).append(loop)
+    after: dict[str, list[str]] = {}
+    for from_link, to_link in network.turns:
+        after.setdefault(from_link, []).append(to_link)
+    for loop in loops:
+        i = index[loop.id]
+        for other in on_link[loop.link]:
+            is_level = abs(other.position_m - loop.position_m) <= 15
+            mates[i, index[other.id]] = is_level and other.kind is loop.kind
+        if loop.kind in FREEWAY:
+            for other in _walk_down(network, after, on_link, loop, reach_m):
+                near[i, index[other.id]] = near[index[other.id], i] = True
+        elif loop.approach is not None:
+            near[i, [index[other.id] for other in on_approach[loop.approach]]] = True
+    near |= mates
+    np.fill_diagonal(mates, False)
+    np.fill_diagonal(near, False)
+    return mates, near
+
+
+def _walk_down(
+    network: Network,
+    after: Mapping[str, list[str]],
+    on_link: Mapping[str, list[Detector]],
+    start: Detector,
+    reach_m: float,
+) -> Iterable[Detector]:
+    """Yield the freeway loops downstream of `start` within `reach_m`."""
+    shortest = {start.link: -start.position_m}  # from the start to the link's upstream end
+    open_links = [start.link]
+    while open_links:
+        link = open_links.pop()
+        for loop in on_link.get(link, ()):
+            if loop.kind in FREEWAY and 0 <= shortest[link] + loop.position_m <= reach_m:
+                yield loop
+        end_m = shortest[link] + network.links[link].length_m
+        for following in after.get(link, ()):
+            if end_m <= min(reach_m, shortest.get(following, np.inf) - 1e-9):
+                shortest[following] = end_m
+                open_links.append(following)

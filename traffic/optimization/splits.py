@@ -1,0 +1,325 @@
+"""Splits of one junction for given flows: least total delay at the plan's own cycle and offset.
+
+The delay of a stream is Webster's uniform term, C (1-u)^2 / (2 (1-y)), plus the HCM's incremental
+term for random and oversaturated arrivals, 900 T ((x-1) + sqrt((x-1)^2 + 4 x / (c T))), with
+x = y / u and c = s u (Webster 1958; HCM 2010, equation 18-45 with k = 0.5, I = 1). With z = 1 / u
+the square root is the norm of an affine vector in z and the whole term never falls in z, so both
+terms are convex in the green ratio u: a local optimum is the optimum.
+"""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+
+from traffic.model import DetectorKind, Junction, Network, SafePlan
+from traffic.readings import LoopBatch, Quality
+from traffic.units import to_vph
+
+SATURATION_VPH = 1800.0  # per lane
+PLANNED_SATURATION = 0.85  # degree that a fixed-time plan is taken to be made for
+RED_SLACK_S = 2.0  # kept off the longest red
+_SMOOTH_S = 300.0  # time constant of the measured flows
+_MAX_FLOW_RATIO = 0.95  # keeps the uniform term finite; the incremental term tells the excess
+
+
+@dataclass(frozen=True, slots=True)
+class GreenRun:
+    """Slots of a plan, in order, over which one phase stays green; the last may wrap round."""
+
+    phase: str
+    slots: tuple[int, ...]
+    start_s: float  # into the cycle, of the first slot
+    length_s: float  # of its slots
+    lost_s: float  # intergreen before the phase gains its green
+    endless: bool  # green in every slot
+
+    @property
+    def green_s(self) -> float:
+        return self.length_s - self.lost_s
+
+
+def build_green_runs(junction: Junction, plan: SafePlan) -> tuple[GreenRun, ...]:
+    """Return the greens that a plan gives in one cycle, by phase and then by time."""
+    stages = [junction.get_stage(stage) for stage, _ in plan.slots]
+    lengths = [length_s for _, length_s in plan.slots]
+    count = len(stages)
+    runs = []
+    for phase in junction.phases:
+        green = [phase.id in stage.green for stage in stages]
+        if all(green):
+            runs.append(GreenRun(phase.id, tuple(range(count)), 0.0, plan.cycle_s, 0.0, True))
+            continue
+        for first in range(count):
+            if not green[first] or green[first - 1]:
+                continue
+            slots = [first]
+            while green[(slots[-1] + 1) % count]:
+                slots.append((slots[-1] + 1) % count)
+            ended = stages[first - 1].green - stages[first].green
+            lost_s = max(
+                (
+                    junction.intergreens[other, phase.id].total_s
+                    for other in ended
+                    if junction.is_conflict(other, phase.id)
+                ),
+                default=0.0,
+            )
+            length_s = sum(lengths[i] for i in slots)
+            runs.append(
+                GreenRun(phase.id, tuple(slots), sum(lengths[:first]), length_s, lost_s, False)
+            )
+    return tuple(runs)
+
+
+def get_green_s(runs: Iterable[GreenRun]) -> dict[str, float]:
+    """Return phase -> seconds of green a cycle."""
+    green: dict[str, float] = {}
+    for run in runs:
+        green[run.phase] = green.get(run.phase, 0.0) + run.green_s
+    return green
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """Traffic of one approach under one phase."""
+
+    approach: str
+    phase: str
+    flow_vph: float
+    saturation_vph: float
+
+
+def build_streams(
+    network: Network, junction_id: str, flow_vph: Mapping[str, float]
+) -> tuple[Stream, ...]:
+    """Share measured approach flows among their phases, as the safe plan's greens do.
+
+    An approach with several phases is counted as a whole; its plan was made for the flows of each,
+    so they stand as the greens do, and its lanes are shared evenly. A flow that is missing or NaN
+    is taken at the degree of saturation that plans are made for, PLANNED_SATURATION.
+    """
+    plan = network.plans[junction_id]
+    green_s = get_green_s(build_green_runs(network.junctions[junction_id], plan))
+    streams = []
+    for approach in sorted(network.approaches.values(), key=lambda a: a.id):
+        if approach.junction != junction_id or not approach.phases:
+            continue
+        saturation_vph = SATURATION_VPH * max(approach.lanes, 1) / len(approach.phases)
+        capacity_vph = {p: saturation_vph * green_s[p] / plan.cycle_s for p in approach.phases}
+        total_vph = sum(capacity_vph.values())
+        flow = flow_vph.get(approach.id, math.nan)
+        use = PLANNED_SATURATION if math.isnan(flow) else flow / max(total_vph, 1e-9)
+        streams += [
+            Stream(approach.id, phase, use * capacity_vph[phase], saturation_vph)
+            for phase in approach.phases
+        ]
+    return tuple(streams)
+
+
+def add_diversion(
+    network: Network, junction_id: str, streams: Iterable[Stream], via: tuple[str, ...], vph: float
+) -> tuple[Stream, ...]:
+    """Add a flow that follows the links `via` to the streams that it joins at the junction."""
+    joined = {
+        (pair[0], phase.id)
+        for phase in network.junctions[junction_id].phases
+        for pair in pairwise(via)
+        if any((m.from_link, m.to_link) == pair for m in phase.movements)
+    }
+    return tuple(
+        replace(stream, flow_vph=stream.flow_vph + vph)
+        if any(
+            link in network.approaches[stream.approach].links and phase == stream.phase
+            for link, phase in joined
+        )
+        else stream
+        for stream in streams
+    )
+
+
+def stream_delay_s(
+    stream: Stream, cycle_s: float, green_ratio: float, period_s: float = 900.0
+) -> tuple[float, float]:
+    """Return the mean delay of a vehicle, seconds, and its slope in the green ratio (0, 1].
+
+    The formulas are the module's; the analysis period is `period_s`.
+    """
+    y = stream.flow_vph / stream.saturation_vph
+    u = green_ratio
+    hours = period_s / 3600
+    spread = 4 * y / (stream.saturation_vph * hours)
+    scale = cycle_s / (2 * (1 - min(y, _MAX_FLOW_RATIO)))
+    excess = y / u - 1
+    root = math.sqrt(excess**2 + spread / u**2)
+    delay_s = scale * (1 - u) ** 2 + 900 * hours * (excess + root)
+    root_slope = (-excess * y / u**2 - spread / u**3) / root if root > 0 else 0.0
+    slope = -2 * scale * (1 - u) + 900 * hours * (-y / u**2 + root_slope)
+    return delay_s, slope
+
+
+@dataclass(frozen=True, slots=True)
+class Splits:
+    """A plan for given flows, with the mean delay before and after, seconds a vehicle."""
+
+    plan: SafePlan
+    before_s: float
+    after_s: float
+    status: str
+
+
+def optimize_splits(junction: Junction, plan: SafePlan, streams: tuple[Stream, ...]) -> Splits:
+    """Return the slots of least total delay; cycle, offset and stage order stay.
+
+    Every green keeps its phase's minimum and maximum and every red its maximum; slots come in
+    whole seconds. Where no better plan is found, the given one comes back and `status` says why.
+    """
+    runs = build_green_runs(junction, plan)
+    cycle_s = plan.cycle_s
+    start = np.array([length_s for _, length_s in plan.slots])  # S slots
+    loaded = [s for s in streams if s.flow_vph > 0]
+    total_vph = sum(s.flow_vph for s in loaded)
+    if not total_vph > 0:
+        return Splits(plan, 0.0, 0.0, "no flow")
+    member, lost_s = _build_members(runs, loaded, len(start))
+
+    def cost(slots_s: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        ratios = np.clip((member @ slots_s - lost_s) / cycle_s, 0.01, 1.0)
+        pairs = [stream_delay_s(s, cycle_s, u) for s, u in zip(loaded, ratios, strict=True)]
+        weight = np.array([s.flow_vph for s in loaded]) / total_vph
+        delay, slope = (np.array(column) for column in zip(*pairs, strict=True))
+        # The pull towards the present slots decides where the delay leaves a choice.
+        away = slots_s - start
+        gradient = (weight * slope) @ member / cycle_s + 2e-5 * away
+        return float(weight @ delay + 1e-5 * away @ away), gradient
+
+    rows, floor = _build_limits(junction, runs, cycle_s, len(start))
+    before_s = cost(start)[0]
+    found = minimize(
+        cost,
+        start,
+        jac=True,
+        method="SLSQP",
+        bounds=[(1.0, cycle_s)] * len(start),
+        constraints=[
+            {"type": "eq", "fun": lambda x: x.sum() - cycle_s, "jac": lambda x: np.ones_like(x)},
+            {"type": "ineq", "fun": lambda x: rows @ x - floor, "jac": lambda _: rows},
+        ],
+        options={"maxiter": 200, "ftol": 1e-7},
+    )
+    slots_s = _round_slots(found.x, cycle_s)
+    if not found.success:
+        return Splits(plan, before_s, before_s, f"no optimum: {found.message}")
+    if (rows @ slots_s < floor - 1e-6).any():
+        return Splits(plan, before_s, before_s, "no whole seconds keep the limits")
+    after_s = cost(slots_s)[0]
+    if after_s >= before_s:
+        return Splits(plan, before_s, before_s, "already best")
+    slots = tuple((stage, float(s)) for (stage, _), s in zip(plan.slots, slots_s, strict=True))
+    return Splits(SafePlan(slots, plan.offset_s), before_s, after_s, "optimal")
+
+
+def _build_members(
+    runs: tuple[GreenRun, ...], streams: list[Stream], slots: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return which slots are green for each stream, and the seconds that it loses of them."""
+    member = np.zeros((len(streams), slots))
+    lost_s = np.zeros(len(streams))
+    for row, stream in enumerate(streams):
+        for run in runs:
+            if run.phase == stream.phase:
+                member[row, list(run.slots)] = 1
+                lost_s[row] += run.lost_s
+    return member, lost_s
+
+
+def _build_limits(
+    junction: Junction, runs: tuple[GreenRun, ...], cycle_s: float, slots: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return rows A and floors b of A x >= b: least and longest greens, longest reds."""
+    phases = {phase.id: phase for phase in junction.phases}
+    once = {p: sum(run.phase == p for run in runs) == 1 for p in phases}
+    rows, floor = [], []
+    for run in runs:
+        if run.endless:
+            continue
+        row = np.zeros(slots)
+        row[list(run.slots)] = 1
+        phase = phases[run.phase]
+        least_s = phase.min_green_s
+        if once[run.phase]:
+            least_s = max(least_s, cycle_s - phase.max_red_s + RED_SLACK_S)
+        rows += [row, -row]
+        floor += [least_s + run.lost_s, -(phase.max_green_s + run.lost_s)]
+    return np.array(rows).reshape(-1, slots), np.array(floor)
+
+
+def _round_slots(slots_s: NDArray[np.float64], cycle_s: float) -> NDArray[np.float64]:
+    """Return whole seconds of the same sum; a fraction of the cycle goes to the longest slot."""
+    whole = np.floor(slots_s + 1e-6)
+    order = np.argsort(whole - slots_s, kind="stable")
+    left_s = cycle_s - whole.sum()
+    whole[order[: round(math.floor(left_s + 1e-6))]] += 1
+    whole[int(np.argmax(whole))] += cycle_s - whole.sum()
+    return whole
+
+
+def find_known(batch: LoopBatch, values: NDArray[np.float64]) -> dict[str, float]:
+    """Return detector -> value for those values (D) that are there and can be trusted."""
+    return {
+        loop: float(value)
+        for loop, value, quality in zip(batch.detectors, values, batch.quality, strict=True)
+        if quality in (Quality.GOOD, Quality.ESTIMATED) and not math.isnan(value)
+    }
+
+
+class LoopFlows:
+    """Flow over named groups of loops, smoothed.
+
+    A loop without a trustworthy count is left out and the others stand for it; a group with none
+    keeps its last flow, NaN before the first.
+    """
+
+    def __init__(self, groups: Mapping[str, frozenset[str]]) -> None:
+        self._groups = {name: tuple(sorted(loops)) for name, loops in groups.items()}
+        self.flow_vph: dict[str, float] = dict.fromkeys(groups, math.nan)
+
+    def update(self, batch: LoopBatch) -> None:
+        counts = find_known(batch, to_vph(batch.count_veh, batch.interval_s))
+        gain = 1 - math.exp(-batch.interval_s / _SMOOTH_S)
+        for name, loops in self._groups.items():
+            known = [counts[loop] for loop in loops if loop in counts]
+            if not known:
+                continue
+            now_vph = sum(known) * len(loops) / len(known)
+            last_vph = self.flow_vph[name]
+            is_first = math.isnan(last_vph)
+            self.flow_vph[name] = now_vph if is_first else last_vph + gain * (now_vph - last_vph)
+
+
+def build_approach_flows(network: Network) -> LoopFlows:
+    """Return the meter of every approach: at its stop line, or else at its advance loops."""
+    groups = dict.fromkeys(network.approaches, frozenset[str]())
+    for kind in (DetectorKind.ADVANCE, DetectorKind.STOP_LINE):
+        for approach in groups:
+            loops = frozenset(
+                d.id
+                for d in network.detectors.values()
+                if d.approach == approach and d.kind is kind
+            )
+            groups[approach] = loops or groups[approach]
+    return LoopFlows(groups)
+
+
+def find_section(network: Network, link: str) -> frozenset[str]:
+    """Return the loops of the fullest cross-section on a link, the last of equals."""
+    sections: dict[int, set[str]] = {}
+    for detector in network.detectors.values():
+        if detector.link == link:
+            sections.setdefault(round(detector.position_m / 10), set()).add(detector.id)
+    best = max(sections, key=lambda at: (len(sections[at]), at), default=None)
+    return frozenset() if best is None else frozenset(sections[best])

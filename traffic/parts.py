@@ -1,0 +1,48 @@
+"""The protocols of the engine's strategic half and of its recorder."""
+
+from typing import Protocol
+
+from traffic.advisory import Advisory
+from traffic.congestion import Alert
+from traffic.estimation import State
+from traffic.forecasting import Forecast
+from traffic.readings import LoopBatch
+from traffic.response import Order, Response
+from traffic.snapshot import Snapshot
+
+
+class Health(Protocol):
+    def screen(self, batch: LoopBatch, now_s: float) -> LoopBatch: ...
+
+
+class Estimator(Protocol):
+    def update(self, batch: LoopBatch) -> State: ...
+
+
+class Forecaster(Protocol):
+    def update(self, batch: LoopBatch, state: State) -> Forecast: ...
+
+
+class Congestion(Protocol):
+    def update(self, batch: LoopBatch, state: State, forecast: Forecast) -> tuple[Alert, ...]: ...
+
+
+class Responses(Protocol):
+    def update(
+        self,
+        batch: LoopBatch,
+        state: State,
+        forecast: Forecast,
+        alerts: tuple[Alert, ...],
+        orders: tuple[Order, ...],
+    ) -> Response: ...
+
+
+class Advisor(Protocol):
+    def update(
+        self, batch: LoopBatch, state: State, forecast: Forecast, response: Response
+    ) -> tuple[Advisory, ...]: ...
+
+
+class Journal(Protocol):
+    def record(self, snapshot: Snapshot) -> None: ...

@@ -1,0 +1,40 @@
+"""What one step of the engine saw, decided, vetoed and issued; immutable, safe to share."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from traffic.advisory import Advisory
+from traffic.congestion import Alert
+from traffic.control import Aspect, Command, RawReadings
+from traffic.estimation import State
+from traffic.forecasting import Forecast
+from traffic.interlock import Veto
+from traffic.readings import LoopBatch
+from traffic.response import Order, Response
+
+
+@dataclass(frozen=True)
+class Strategy:
+    """What the strategic half last found; it stands until the next batch reaches the centre."""
+
+    readings: LoopBatch
+    state: State
+    forecast: Forecast
+    alerts: tuple[Alert, ...]
+    response: Response
+    advisories: tuple[Advisory, ...]
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """One step of the engine: what was seen, decided, vetoed and issued."""
+
+    time_s: float
+    raw: RawReadings
+    orders: tuple[Order, ...]
+    strategy: Strategy | None  # None until the first batch
+    is_fresh: bool  # the strategy was made in this step
+    wanted: tuple[Command, ...]
+    shown: Mapping[str, Mapping[str, Aspect]]
+    vetoes: tuple[Veto, ...]
+    faults: Mapping[str, str]  # junction -> why its controller was not heard
