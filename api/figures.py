@@ -1,4 +1,3 @@
-# ruff: noqa: RUF001 - Chinese punctuation
 """The figures of one run: what each is, how it is made from the evidence, where it is kept."""
 
 import json
@@ -82,7 +81,7 @@ FIELDS: Mapping[str, Field] = {
     "recovery_s": Field(
         "s after midnight",
         "Recovery: first of at least 15 min at 45 km/h or more after onset, or 5 min to the end",
-        "恢复：起始之后速度回到 45 km/h 以上且持续至少 15 分钟（或持续至结束且至少 5 分钟）的首个时刻",
+        "恢复：起始之后速度回到 45 km/h 以上并持续 15 分钟（或至结束且满 5 分钟）的首个时刻",
     ),
     "warning_s": Field("s after midnight", "First warning raised", "首次预警时刻"),
     "alert_s": Field("s after midnight", "First confirmed alert", "首次确认告警时刻"),

@@ -1,4 +1,3 @@
-# ruff: noqa: RUF001 - Chinese punctuation
 """report.html of a comparison: one file that needs no other, in Chinese and English."""
 
 from collections.abc import Mapping

@@ -176,6 +176,8 @@ class TruthSampler:
 
 def _columns(rows: Any, width: int) -> Floats:
     """Turn rows (one per moment) into one row per column."""
+    if not width:
+        return np.empty((0, len(rows)))
     table = np.array(rows, dtype=np.float64).reshape(-1, width)
     return np.ascontiguousarray(table.T)
 

@@ -1,4 +1,3 @@
-# ruff: noqa: RUF001 - typographic signs
 """report.html: self-contained, in both languages, true to the summary."""
 
 from pathlib import Path
