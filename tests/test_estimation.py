@@ -195,6 +195,15 @@ def test_a_held_queue_grows_by_what_enters() -> None:
     assert later - first == pytest.approx(5 * 6)
 
 
+def test_a_discharging_queue_falls_by_what_leaves() -> None:
+    street = Street()
+    before = street.run(8, HELD).queue_veh[0]
+    # 2 lanes x 6 vehicles leave and 2 x 3 enter each 30 s: 6 fewer.
+    after = street.run(3, HELD | {"stop_line": (6.0, 0.5, 6.0)}).queue_veh[0]
+    # The share under way is smoothed, hence the tolerance.
+    assert before - after == pytest.approx(3 * 6, abs=0.1)
+
+
 def test_a_queue_beyond_the_storage_is_full_and_spills_back() -> None:
     street = Street()
     state = street.run(30, HELD)
