@@ -37,8 +37,8 @@ TUNNEL_MPS = 19.44
 RAMP_MPS = 16.67
 LANE_M = 3.2
 TUNNEL = "tunnel"
-CAPACITY_VPH = 3500.0  # before breakdown, measured in the undisturbed morning
-DISCHARGE_VPH = 3070.0  # out of the standing queue
+CAPACITY_VPH = 3450.0  # before breakdown, measured on mornings without a response
+DISCHARGE_VPH = 2950.0  # out of the standing queue
 INCIDENT = LaneClosure(TUNNEL, 0, 1200.0, 7 * 3600.0 + 300.0, 7 * 3600.0 + 2700.0)
 DISPATCH = Dispatch(7 * 3600.0 + 600.0, "g50_01", TUNNEL)  # the incident's command vehicle
 
