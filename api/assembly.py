@@ -68,7 +68,7 @@ def build_engine(
         field,
         HealthScreen(network),
         Estimator(network),
-        Forecaster(network),
+        Forecaster(network, usual=scenario.usual_day),
         Congestion(network),
         Responses(network, plans, diverter=advisor, policy=Policy(chosen)),
         tuple(Responsive(network, junction) for junction in ordered),

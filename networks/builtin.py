@@ -7,7 +7,9 @@ from pathlib import Path
 from networks import SCENARIOS, heishizi, heishizi_demand
 from networks.loops import write_loops
 from networks.scenario import Scenario
+from networks.streets import SATURATION_VPH
 from networks.sumo_xml import CompiledNetwork, read_network
+from networks.usual_day import FOLDER, load_usual_day
 from traffic.model import Bottleneck, Detector, DetectorKind, Network
 from traffic.optimization.gating import Gate
 from traffic.response import DecisionPoint
@@ -44,7 +46,11 @@ def _build_heishizi(name: str, folder: Path, seed: int) -> Scenario:
         stations=heishizi.SPECIAL_LOOPS,
         origin=heishizi.ORIGIN,
     )
-    network = replace(compiled.network, bottlenecks={BOTTLENECK: _bottleneck(compiled.network)})
+    network = replace(
+        compiled.network,
+        bottlenecks={BOTTLENECK: _bottleneck(compiled.network)},
+        saturation_vph=SATURATION_VPH,
+    )
     loops_file = write_loops(network.detectors.values(), folder / "loops.add.xml")
     return Scenario(
         id=name,
@@ -64,6 +70,7 @@ def _build_heishizi(name: str, folder: Path, seed: int) -> Scenario:
         diversion_junctions=_AROUND,
         dispatch=heishizi.DISPATCH if is_incident else None,
         mainline=heishizi.MAINLINE,
+        usual_day=load_usual_day(FOLDER / f"{HEISHIZI}_usual_day.csv"),
         purposes=heishizi_demand.PURPOSES,
     )
 
@@ -133,14 +140,19 @@ def _share_bound(link: str) -> float:
 
 
 def _gates(compiled: CompiledNetwork) -> Iterable[Gate]:
-    junctions = compiled.network.junctions
-    for junction, link, ramp in heishizi.gate_turns():
+    junctions, detectors = compiled.network.junctions, compiled.network.detectors
+    for junction, link, ramp, lanes in heishizi.gate_turns():
         phases = tuple(
             phase.id
             for phase in junctions[junction].phases
             if any(m.from_link == link and m.to_link == ramp for m in phase.movements)
         )
-        yield Gate(link, phases)
+        loops = tuple(
+            loop.id
+            for loop in detectors.values()
+            if loop.approach == link and loop.kind is DetectorKind.STOP_LINE and loop.lane in lanes
+        )
+        yield Gate(link, phases, loops)
 
 
 def _decision_points(network: Network) -> Iterable[DecisionPoint]:

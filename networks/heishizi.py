@@ -37,8 +37,8 @@ TUNNEL_MPS = 19.44
 RAMP_MPS = 16.67
 LANE_M = 3.2
 TUNNEL = "tunnel"
-CAPACITY_VPH = 3450.0  # before breakdown, measured on mornings without a response
-DISCHARGE_VPH = 2950.0  # out of the standing queue
+CAPACITY_VPH = 3400.0  # before breakdown, measured on mornings without a response
+DISCHARGE_VPH = 2870.0  # out of the standing queue
 INCIDENT = LaneClosure(TUNNEL, 0, 1200.0, 7 * 3600.0 + 300.0, 7 * 3600.0 + 2700.0)
 DISPATCH = Dispatch(7 * 3600.0 + 600.0, "g50_01", TUNNEL)  # the incident's command vehicle
 
@@ -211,10 +211,13 @@ def _mainline_connections() -> list[Connection]:
 _GATES = (("G1", "W"), ("G1", "S"), ("G1", "E"), ("G2", "W"), ("G2", "S"), ("G2", "E"))
 
 
-def gate_turns() -> tuple[tuple[str, str, str], ...]:
-    """Return (junction, link before the stop line, ramp link) of every gated turn."""
+def gate_turns() -> tuple[tuple[str, str, str, tuple[int, ...]], ...]:
+    """Return (junction, link before the stop line, ramp link, lanes) of every gated turn."""
     layout = build_layout()
-    return tuple((gate, *layout.turn(gate, arm, "N")) for gate, arm in _GATES)
+    return tuple(
+        (gate, *layout.turn(gate, arm, "N"), layout.lanes_of(gate, arm, "N"))
+        for gate, arm in _GATES
+    )
 
 
 def build_roads(folder: Path) -> Path:

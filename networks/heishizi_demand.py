@@ -148,7 +148,7 @@ def _departures(rng: random.Random, stream: Stream, scale: float) -> Iterable[fl
 def _types() -> Iterable[ElementTree.Element]:
     drivers = {
         "carFollowModel": "IDMM",
-        "adaptFactor": "1.4",
+        "adaptFactor": "1.5",
         "adaptTime": "300",
         "lcStrategic": "5",  # commuters know the lane drop: they merge within its last kilometre
         "lcAssertive": "1.3",
@@ -156,7 +156,7 @@ def _types() -> Iterable[ElementTree.Element]:
         "speedFactor": "normc(1,0.08,0.7,1.3)",
     }
     kinds: Mapping[str, Mapping[str, str]] = {
-        "car": {"tau": "1.1", "accel": "1.6"},
+        "car": {"tau": "1.15", "accel": "1.6"},
         "truck": {"vClass": "truck", "tau": "1.3", "accel": "1.0", "length": "10"},
     }
     for kind, own in kinds.items():

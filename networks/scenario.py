@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from traffic.forecasting import UsualDay
 from traffic.model import Network
 from traffic.optimization.gating import Gate
 from traffic.response import DecisionPoint
@@ -64,4 +65,5 @@ class Scenario:
     diversion_junctions: tuple[str, ...] = ()  # signals on the ways around
     dispatch: Dispatch | None = None  # of a command vehicle
     mainline: tuple[str, ...] = ()  # links of the expressway, upstream to downstream
+    usual_day: UsualDay | None = None  # what the bottlenecks' feeders count on days like this
     purposes: tuple[str, ...] = ()  # each vehicle's purpose is the part of its id before the dot

@@ -17,7 +17,7 @@ TURN_BY_STEPS = {1: "l", 2: "t", 3: "r"}  # quarter turns clockwise from the arm
 AMBER_S = 3.0
 ALL_RED_S = 2.0
 MIN_GREEN_S = 8.0
-SATURATION_VPH = 1500.0  # per lane, measured with the scenario's drivers
+SATURATION_VPH = 1250.0  # per lane, out of a standing queue of the scenarios' drivers
 PLAIN_BAY_M = 110.0
 SHORTEST_BODY_M = 60.0  # of a road before its bay; a shorter one is all bay
 Turn = tuple[str, str]  # (link before the stop line, link after it)
@@ -76,6 +76,12 @@ class Streets:
     def turn(self, junction: str, from_arm: str, to_arm: str) -> Turn:
         """Return the links of a turn; raises KeyError when an arm does not exist."""
         return self.stops[junction][from_arm].link, self.exits[junction][to_arm]
+
+    def lanes_of(self, junction: str, from_arm: str, to_arm: str) -> tuple[int, ...]:
+        """Return the lanes at the stop line that serve a turn, from the right."""
+        turn = _turn(from_arm, to_arm) or ""
+        uses = self.stops[junction][from_arm].uses
+        return tuple(lane for lane, use in enumerate(uses) if turn and turn in use)
 
     def links_along(self, places: Sequence[str]) -> tuple[str, ...]:
         """Return the links of a route through these places; raises KeyError where no road runs."""

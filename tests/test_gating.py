@@ -44,8 +44,9 @@ def test_the_regulator_settles_on_the_set_point_of_a_linear_plant(other_vph: flo
 def test_one_step_is_the_formula() -> None:
     regulator = Alinea(SETTINGS, 1000, 0, 3000)
     first = regulator.update(0.20)
-    assert first == pytest.approx(1000 + 3000 * (0.15 - 0.20))
-    assert regulator.update(0.22) == pytest.approx(first + 3000 * (0.15 - 0.22) - 6000 * 0.02)
+    k_r, k_p = SETTINGS.gain_r_vph, SETTINGS.gain_p_vph
+    assert first == pytest.approx(1000 + k_r * (0.15 - 0.20))
+    assert regulator.update(0.22) == pytest.approx(first + k_r * (0.15 - 0.22) - k_p * 0.02)
     assert regulator.update(float("nan")) == regulator.flow_vph
 
 

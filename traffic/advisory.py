@@ -35,9 +35,10 @@ class AdvisorySettings:
 
     compliance: float = 0.3  # share of the addressed that follow, 0..1, an assumption
     accepted_penalty_s: float = 300.0  # longest extra time asked of a driver
+    begin_share: float = 0.9  # of it, that a detour may cost when its advice begins
     target_use: float = 0.93  # of the bottleneck's capacity, 0..1
     quantile: float = 0.5  # of the predicted inflow: .1, .5 or .9
-    horizon_s: float = 1200.0  # the worst predicted inflow up to this lead counts
+    horizon_s: float = 900.0  # the worst predicted inflow up to this lead counts
     spare_use: float = 0.9  # of a detour's capacity that may be used, 0..1
     unseen_use: float = 0.5  # of its capacity, taken as used where nothing measures, 0..1
     rise: float = 0.25  # of a share, per update
@@ -75,9 +76,9 @@ class Advisory:
     via: tuple[str, ...]  # links of the detour, from from_link to to_link
     avoid: tuple[str, ...]  # links
     share: float  # of complying drivers at from_link bound through the bottleneck, 0..1
-    usual_time_s: float  # predicted, its queue included
+    usual_time_s: float  # predicted for those who stay, its queue included
     detour_time_s: float
-    penalty_s: float  # detour time less the usual free-flow time
+    penalty_s: float  # detour time less the usual one; below 0 where the detour is quicker
     issued_s: float
     expires_s: float
     text: Mapping[str, str]  # language -> text
@@ -102,6 +103,7 @@ class _Case:
     is_seen: Sequence[bool]  # feeders lie beyond the decision point: they miss the diverted
     detours: Sequence[_Detour]
     capacity: SpareCapacity
+    gated: frozenset[str]  # links where the plan holds traffic back
 
     def __post_init__(self) -> None:
         self.shares = [0.0] * len(self.detours)
@@ -166,14 +168,15 @@ class Advisor:
     ) -> tuple[Diversion, ...]:
         """Return what the plan's advice would divert once in full force.
 
-        Junctions that the plan may retime do not limit it: their splits are to be fitted to it.
+        Junctions that the plan may retime neither limit nor delay it: their splits are to be
+        fitted to it, for the worst that is forecast.
         """
         case = self._cases.get(plan.id)
         if case is None:
             return ()
-        wish = self._wish(case, batch, state, forecast)
-        free = plan.diversion_junctions if Step.TIMING in plan.steps else ()
-        spare = case.capacity.find(state, self._flows.flow_vph, {}, case.own_vph, frozenset(free))
+        free = frozenset(plan.diversion_junctions if Step.TIMING in plan.steps else ())
+        wish = self._wish(case, batch, state, forecast, math.inf, free)
+        spare = case.capacity.find(state, self._flows.flow_vph, {}, case.own_vph, free)
         required = sum(case.flows_vph) if wish.required_vph is None else wish.required_vph
         found = allocate(required, wish.options, wish.potential_vph, spare)
         return tuple(
@@ -214,9 +217,9 @@ class Advisor:
         is_on: bool,
         taken: dict[str, float],
     ) -> list[Advisory]:
-        wish = self._wish(case, batch, state, forecast)
+        wish = self._wish(case, batch, state, forecast, self._settings.horizon_s)
         own_vph = case.own_vph
-        case.capacity.note(state, self._flows.flow_vph, own_vph)
+        case.capacity.note(state, self._flows.flow_vph, own_vph, batch.interval_s)
         spare = case.capacity.find(state, self._flows.flow_vph, plans, own_vph)
         spare = {use: value - taken.get(use, 0.0) for use, value in spare.items()}
         targets = list(case.shares) if is_on else [0.0] * len(case.shares)
@@ -256,7 +259,16 @@ class Advisor:
             )
             case.missed_vph[point] += gain * (flow - case.missed_vph[point])
 
-    def _wish(self, case: _Case, batch: LoopBatch, state: State, forecast: Forecast) -> _Wish:
+    def _wish(
+        self,
+        case: _Case,
+        batch: LoopBatch,
+        state: State,
+        forecast: Forecast,
+        horizon_s: float,
+        undelayed: frozenset[str] = frozenset(),
+    ) -> _Wish:
+        """Weigh the detours; at `undelayed` junctions they wait no longer than a plan lets them."""
         settings, bottleneck = self._settings, case.bottleneck
         link_time_s = dict(zip(state.links, map(float, state.travel_time_s), strict=True))
         broken = is_broken(self._network, bottleneck, batch, settings.broken_speed)
@@ -270,27 +282,40 @@ class Advisor:
         ahead = [
             value
             for value, lead in zip(inflow, forecast.lead_s, strict=True)
-            if lead <= settings.horizon_s and not math.isnan(value)
+            if lead <= horizon_s and not math.isnan(value)
         ]
         required = None
         if ahead:
             required = max(ahead) + sum(case.missed_vph) - settings.target_use * capacity_vph
-        usual_s, free_s = [], []
+        # Those who stay meet a queue that lacks the diverted.
+        diverted_vph = sum(case.flows_vph) - sum(case.missed_vph)
+        left = [max(value - diverted_vph, 0.0) for value in inflow]
+        usual_s = []
         for usual in case.usual:
             arrivals = self._graph.arrivals_s(usual, link_time_s)
             at_s = arrivals[usual.index(bottleneck.link) - 1]
             wait_s = queue_delay_s(
-                inflow, forecast.lead_s, capacity_vph, bottleneck.discharge_vph, at_s
+                left, forecast.lead_s, capacity_vph, bottleneck.discharge_vph, at_s
             )
             usual_s.append(arrivals[-1] + wait_s)
-            free_s.append(self._graph.path_time_s(usual, {}))
-        detour_s = [self._graph.path_time_s(d.via, link_time_s) for d in case.detours]
-        penalty_s = [t - free_s[d.point] for t, d in zip(detour_s, case.detours, strict=True)]
+        # Traffic held at a gate stands in lanes of its own: a detour drives past it.
+        undelayed_links = {
+            approach.links[-1]
+            for approach in self._network.approaches.values()
+            if approach.junction in undelayed
+        }
+        passing_s = {
+            link: time_s
+            for link, time_s in link_time_s.items()
+            if link not in case.gated and link not in undelayed_links
+        }
+        detour_s = [self._graph.path_time_s(d.via, passing_s) for d in case.detours]
+        penalty_s = [t - usual_s[d.point] for t, d in zip(detour_s, case.detours, strict=True)]
         rows = [
             i
-            for i, detour in enumerate(case.detours)
-            if detour_s[i] <= usual_s[detour.point]
-            or penalty_s[i] <= settings.accepted_penalty_s * (1.2 if case.shares[i] > 0 else 1)
+            for i, penalty in enumerate(penalty_s)
+            if penalty
+            <= settings.accepted_penalty_s * (1 if case.shares[i] > 0 else settings.begin_share)
         ]
         options = [Option(case.detours[i].point, penalty_s[i], case.detours[i].uses) for i in rows]
         passing = (case.flows.flow_vph[f"{i}"] for i in range(len(case.usual)))
@@ -339,8 +364,11 @@ class Advisor:
         minutes, more = max(round(detour_s / 60), 1), round(penalty_s / 60)
         way_en = f"via {', '.join(roads)}" if roads else "by the signed detour"
         way_zh = f"经{'、'.join(roads)}绕行" if roads else "按指示标志绕行"
-        more_en = f"{more} min more than usual" if more > 0 else "no longer than usual"
-        more_zh = f"比平时多约{more}分钟" if more > 0 else "不比平时慢"
+        more_en, more_zh = "no longer than staying", "不比原路慢"
+        if more > 0:
+            more_en, more_zh = f"{more} min more than staying", f"比原路多约{more}分钟"
+        elif more < 0:
+            more_en, more_zh = f"{-more} min less than staying", f"比原路少约{-more}分钟"
         return {
             "en": f"Congestion at {place}: go {way_en}, about {minutes} min, {more_en}.",
             "zh": f"{place}拥堵，建议{way_zh}，约{minutes}分钟，{more_zh}。",
@@ -384,7 +412,9 @@ class Advisor:
             self._settings.spare_use,
             self._settings.unseen_use,
         )
-        return _Case(plan, bottleneck, usual, LoopFlows(groups), is_seen, detours, capacity)
+        gates = plan.gates if Step.GATING in plan.steps else ()
+        gated = frozenset(self._network.approaches[gate.approach].links[-1] for gate in gates)
+        return _Case(plan, bottleneck, usual, LoopFlows(groups), is_seen, detours, capacity, gated)
 
     def _find_uses(self, via: tuple[str, ...], usual: tuple[str, ...]) -> tuple[str, ...]:
         """Return the roads and signalled turns of a detour that the usual way does not load."""

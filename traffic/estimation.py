@@ -54,6 +54,7 @@ class EstimationSettings:
     free_occupancy: float = 0.15  # below, traffic flows freely and speeds can be believed
     dense_occupancy: float = 0.3  # above, occupancy tells speed better than the vehicles that pass
     smoothing_gain: float = 0.5  # weight of the newest interval
+    delay_s: float = 300.0  # time constant of delays at stop lines: some cycles
     crawl_mps: float = 1.0  # speed that bounds a jammed link's travel time
     spacing_m: float = 7.5  # of standing vehicles
     empty_occupancy: float = 0.08  # of a stop line without a queue
@@ -291,6 +292,7 @@ class _ApproachEstimator:
         self._link_count = len(network.links)
         self._inside_veh = np.zeros(size)  # A, between the section's loops and the stop line
         self._in_vps, self._out_vps = np.zeros(size), np.zeros(size)
+        self._mean_queue_veh, self._mean_out_vps = np.zeros(size), np.zeros(size)
         self._trust = np.zeros(size)
         self._full_runs = np.zeros(size)
 
@@ -336,6 +338,10 @@ class _ApproachEstimator:
         queue = np.where(unknown, np.nan, queue)
         storage_share = np.minimum(queue / self._storage_veh, 1.0)
         spillback = self._find_spillback(heard, occupancy, storage_share)
+        gain = 1 - np.exp(-interval_s / s.delay_s)
+        for mean, new in ((self._mean_queue_veh, queue), (self._mean_out_vps, left / interval_s)):
+            known = ~np.isnan(new)
+            mean[known] += gain * (new[known] - mean[known])
         delay_s, delayed = self._delay(queue)
         return queue, storage_share, spillback, self._trust * ~unknown, delay_s, delayed
 
@@ -365,12 +371,15 @@ class _ApproachEstimator:
         return self._full_runs >= s.spillback_intervals
 
     def _delay(self, queue: Floats) -> tuple[Floats, Floats]:
-        """Return the wait at links' stop lines and its confidence, L: Little's law, n over q."""
+        """Return the wait at links' stop lines and its confidence, L.
+
+        Little's law, n over q, on means over some cycles: within one, either tells of red and green.
+        """
         s = self._settings
         known = ~np.isnan(queue) & (self._loops[:, STOP] > 0)
         rows = self._link_row[known]
-        waiting = np.bincount(rows, queue[known], self._link_count)
-        leaving = np.bincount(rows, self._out_vps[known], self._link_count)
+        waiting = np.bincount(rows, self._mean_queue_veh[known], self._link_count)
+        leaving = np.bincount(rows, self._mean_out_vps[known], self._link_count)
         number = np.maximum(np.bincount(rows, minlength=self._link_count), 1)
         trust = np.bincount(rows, self._trust[known], self._link_count) / number
         delay_s = waiting / np.maximum(leaving, 1e-3)

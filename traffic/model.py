@@ -274,6 +274,7 @@ class Network:
     detectors: Mapping[str, Detector]
     bottlenecks: Mapping[str, Bottleneck] = field(default_factory=dict)
     origin: tuple[float, float] | None = None
+    saturation_vph: float = 1800.0  # per lane, out of a queue at green
 
     def __post_init__(self) -> None:
         problems = [*self._check_roads(), *self._check_sensors(), *self._check_signals()]
@@ -283,6 +284,8 @@ class Network:
     def _check_roads(self) -> Iterable[str]:
         if not self.links:
             yield "has no links"
+        if not self.saturation_vph > 0:
+            yield f"saturation_vph {self.saturation_vph} must be above 0"
         for link in self.links.values():
             for name in ("length_m", "free_speed_mps"):
                 if not getattr(link, name) > 0:

@@ -9,7 +9,6 @@ from itertools import pairwise
 from traffic.estimation import State
 from traffic.model import Link, ModelError, Network, SafePlan
 from traffic.optimization.splits import (
-    SATURATION_VPH,
     build_green_runs,
     build_streams,
     get_green_s,
@@ -289,8 +288,11 @@ class SpareCapacity:
     """What roads ("link") and signalled turns ("link>next") can still take, veh/h.
 
     Measured flows hold the diverted only once they arrive. So the flow from before the diversion
-    stays counted, or the measured less the diverted where that is more.
+    stays counted: it follows the measured less the diverted, downwards more slowly than upwards.
     """
+
+    _LEARN_S = 300.0  # time constant of a flow that grows
+    _FORGET_S = 1800.0  # and of one that seems to shrink
 
     def __init__(
         self, network: Network, uses: Iterable[str], spare_use: float, unseen_use: float
@@ -303,12 +305,18 @@ class SpareCapacity:
         self._before_vph: dict[str, float] = {}
 
     def note(
-        self, state: State, flow_vph: Mapping[str, float], own_vph: Mapping[str, float]
+        self,
+        state: State,
+        flow_vph: Mapping[str, float],
+        own_vph: Mapping[str, float],
+        interval_s: float,
     ) -> None:
         """Keep what flows without the diversion; `flow_vph` is per approach, NaN if unknown."""
         for use, (flow, _) in self._measure(state, flow_vph).items():
             before = self._before_vph.get(use, flow)
-            self._before_vph[use] = max(before, flow - own_vph.get(use, 0.0))
+            change = max(flow - own_vph.get(use, 0.0), 0.0) - before
+            time_s = self._LEARN_S if change > 0 else self._FORGET_S
+            self._before_vph[use] = before + (1 - math.exp(-interval_s / time_s)) * change
 
     def forget(self) -> None:
         """Begin anew, once nobody is diverted."""
@@ -339,7 +347,7 @@ class SpareCapacity:
                 plan = plans.get(junction, self._network.plans[junction])
                 runs = build_green_runs(self._network.junctions[junction], plan)
                 capacity *= get_green_s(runs)[phase] / plan.cycle_s
-            background = max(self._before_vph.get(use, 0.0), flow - own_vph.get(use, 0.0))
+            background = self._before_vph.get(use, max(flow - own_vph.get(use, 0.0), 0.0))
             spare[use] = max(self._spare_use * capacity - background, 0.0)
         return spare
 
@@ -358,7 +366,7 @@ class SpareCapacity:
                     if stream.phase == phase and link in approach.links:
                         measured[use] = stream.flow_vph, stream.saturation_vph
                 continue
-            capacity = SATURATION_VPH * max(self._network.links[use].lanes, 1)
+            capacity = self._network.saturation_vph * max(self._network.links[use].lanes, 1)
             flow = math.nan
             if use in rows:
                 row = rows[use]  # density is per lane

@@ -17,7 +17,6 @@ from traffic.estimation import State
 from traffic.model import Bottleneck, DetectorKind, ModelError, Network
 from traffic.optimization.splits import (
     RED_SLACK_S,
-    SATURATION_VPH,
     build_green_runs,
     find_known,
     get_green_s,
@@ -27,10 +26,15 @@ from traffic.readings import LoopBatch
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """An approach where traffic may be held back; without `phases`, all of its phases."""
+    """An approach where traffic may be held back; without `phases`, all of its phases.
+
+    `loops` count the gated lanes at the stop line, one loop a lane; without any the whole approach
+    is taken for gated.
+    """
 
     approach: str
     phases: tuple[str, ...] = ()
+    loops: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +42,10 @@ class GatingSettings:
     """How the gates are driven. Raises ModelError listing all impossible settings."""
 
     set_occupancy: float = 0.15  # at the bottleneck's loops, 0..1
-    gain_r_vph: float = 3000.0  # K_R, for an occupancy error of 1
-    gain_p_vph: float = 6000.0  # K_P, for an occupancy change of 1
+    gain_r_vph: float = 5000.0  # K_R, for an occupancy error of 1
+    gain_p_vph: float = 8000.0  # K_P, for an occupancy change of 1
     interval_s: float = 60.0
+    free_ratio: float = 1.25  # of a gate's permitted flow to its demand, from which it is not cut
     full_share: float = 0.9  # of an approach's storage, from which its gate opens
     clear_share: float = 0.7  # under which it closes again
     tail_occupancy: float = 0.5  # of a tail loop, above which the queue stands on it
@@ -56,6 +61,8 @@ class GatingSettings:
             problems.append(f"gain_p_vph {self.gain_p_vph} must not be negative")
         if not self.interval_s > 0:
             problems.append(f"interval_s {self.interval_s} must be above 0")
+        if not self.free_ratio >= 1:
+            problems.append(f"free_ratio {self.free_ratio} must be at least 1")
         if not 0 < self.clear_share <= self.full_share <= 1:
             problems.append(
                 f"clear_share {self.clear_share} and full_share {self.full_share} must be above 0, "
@@ -140,11 +147,11 @@ class _Post:
     cycle_s: float
     full_s: Mapping[str, float]  # phase -> green a cycle in the safe plan
     least_s: Mapping[str, float]  # phase -> least green a cycle
-    saturation_vph: float  # saturation flow of each phase
+    saturation_vph: float  # of all gated lanes
     tails: frozenset[str]  # loops
 
     def flow_vph(self, green_s: Mapping[str, float]) -> float:
-        return self.saturation_vph * sum(green_s.values()) / self.cycle_s
+        return self.saturation_vph * sum(green_s.values()) / len(green_s) / self.cycle_s
 
     def green_s(self, flow_vph: float) -> dict[str, float]:
         """Return the greens that let the flow through, in the plan's proportion."""
@@ -182,7 +189,7 @@ class GateKeeper:
     ) -> dict[str, dict[str, float]]:
         """Return junction -> phase -> longest green a cycle; phases left out are free.
 
-        `flow_vph` maps approaches to their measured flow, NaN where unknown.
+        `flow_vph` maps the gates' approaches to the flow in their gated lanes, NaN where unknown.
         """
         if not self._posts:
             return {}
@@ -254,7 +261,10 @@ class GateKeeper:
         )
         shares = distribute(total_vph, demand, np.where(is_open, full, least), full)
         caps: dict[str, dict[str, float]] = {}
-        for post, share in zip(self._posts, shares, strict=True):
+        for post, share, wanted in zip(self._posts, shares, demand, strict=True):
+            # A green that just fits the mean would hold back whatever arrives by chance.
+            if share >= self.settings.free_ratio * wanted:
+                continue
             for phase, cap_s in post.green_s(float(share)).items():
                 if cap_s < post.full_s[phase] - 0.5:
                     caps.setdefault(post.junction, {})[phase] = cap_s
@@ -302,7 +312,8 @@ def _build_posts(network: Network, gates: tuple[Gate, ...]) -> tuple[_Post, ...]
             for d in network.detectors.values()
             if d.approach == approach.id and d.kind is DetectorKind.TAIL
         )
-        saturation_vph = SATURATION_VPH * max(approach.lanes, 1) / len(approach.phases)
+        lanes = len(gate.loops) or max(approach.lanes, 1) * len(phases) / len(approach.phases)
+        saturation_vph = network.saturation_vph * lanes
         full_s = {p: green_s[p] for p in phases}
         posts.append(
             _Post(approach.id, junction.id, plan.cycle_s, full_s, least_s, saturation_vph, tails)

@@ -20,7 +20,6 @@ from traffic.model import DetectorKind, Junction, Network, SafePlan
 from traffic.readings import LoopBatch, Quality
 from traffic.units import to_vph
 
-SATURATION_VPH = 1800.0  # per lane
 PLANNED_SATURATION = 0.85  # degree that a fixed-time plan is taken to be made for
 RED_SLACK_S = 2.0  # kept off the longest red
 _SMOOTH_S = 300.0  # time constant of the measured flows
@@ -109,7 +108,7 @@ def build_streams(
     for approach in sorted(network.approaches.values(), key=lambda a: a.id):
         if approach.junction != junction_id or not approach.phases:
             continue
-        saturation_vph = SATURATION_VPH * max(approach.lanes, 1) / len(approach.phases)
+        saturation_vph = network.saturation_vph * max(approach.lanes, 1) / len(approach.phases)
         capacity_vph = {p: saturation_vph * green_s[p] / plan.cycle_s for p in approach.phases}
         total_vph = sum(capacity_vph.values())
         flow = flow_vph.get(approach.id, math.nan)
