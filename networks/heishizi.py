@@ -23,6 +23,7 @@ from functools import cache
 from pathlib import Path
 
 from networks import heishizi_demand
+from networks.demand import Flow, sum_turns_vph
 from networks.plain_xml import Connection, Edge, Point, Roads, compile_roads
 from networks.scenario import Dispatch, LaneClosure
 from networks.streets import Road, Streets, build_programs, build_streets
@@ -37,6 +38,8 @@ TUNNEL_MPS = 19.44
 RAMP_MPS = 16.67
 LANE_M = 3.2
 TUNNEL = "tunnel"
+NECK = "g50_neck"  # the bottleneck
+WATCHED = "g50_drop"  # its loops see the queue of a breakdown first
 CAPACITY_VPH = 3450.0  # before breakdown, measured on mornings without a response
 DISCHARGE_VPH = 2950.0  # out of the standing queue
 INCIDENT = LaneClosure(TUNNEL, 0, 1200.0, 7 * 3600.0 + 300.0, 7 * 3600.0 + 2700.0)
@@ -228,14 +231,11 @@ def build_roads(folder: Path) -> Path:
     along |= {f"B{i}": _PLACES[f"B{i}"][0] + 6000.0 for i in range(2, 6)}
     along["R2"] = 5000.0 + 5570.0
     progression_s = {name: distance_m / 14.0 for name, distance_m in along.items()}
-    programs = build_programs(layout, heishizi_demand.turn_flows_vph(layout), progression_s)
+    programs = build_programs(layout, sum_turns_vph(build_flows()), progression_s)
     roads = Roads(layout.nodes, layout.edges, layout.connections, programs)
     return compile_roads(roads, folder, "heishizi")
 
 
-def build_demand(folder: Path, net: Path, seed: int, scale: float = 1.0) -> Path:
-    """Write the route file of one seed.
-
-    `net` is the compiled network of `build_roads`; routes are checked against its links.
-    """
-    return heishizi_demand.write_routes(build_layout(), net, folder, seed, scale)
+def build_flows(scale: float = 1.0) -> tuple[Flow, ...]:
+    """Return who travels where; `scale` multiplies all demand."""
+    return heishizi_demand.build_flows(build_layout(), scale)
