@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
-from networks import SCENARIOS, heishizi
+from networks import SCENARIOS, corridor, crossing, heishizi, onramp
 from networks.demand import Flow, share_bound, write_flows
 from networks.expressway import build_bottleneck, build_gates
 from networks.loops import write_loops
@@ -18,6 +19,9 @@ HEISHIZI = "heishizi"
 INCIDENT = "heishizi-incident"
 CALM = "heishizi-calm"
 CALM_SCALE = 0.8
+CROSSING = "crossing"
+CORRIDOR = "corridor"
+ONRAMP = "onramp"
 
 _BEYOND = "g50_18"  # where all ways around have joined the expressway again
 # Mainline drivers choose a kilometre or so ahead of an exit.
@@ -109,6 +113,14 @@ def _build_expressway(
     )
 
 
+def _build_streets(place: Place, name: str, folder: Path, seed: int) -> Scenario:
+    return _build_place(place, name, name, folder, seed)
+
+
+def _build_onramp(name: str, folder: Path, seed: int) -> Scenario:
+    return _build_expressway(onramp, name, name, folder, seed)
+
+
 def _build_heishizi(name: str, folder: Path, seed: int) -> Scenario:
     scale = CALM_SCALE if name == CALM else 1.0
     base = _build_expressway(heishizi, HEISHIZI, name, folder, seed, scale)
@@ -142,4 +154,7 @@ _BUILDERS: Mapping[str, Callable[[str, Path, int], Scenario]] = {
     HEISHIZI: _build_heishizi,
     INCIDENT: _build_heishizi,
     CALM: _build_heishizi,
+    CROSSING: partial(_build_streets, crossing),
+    CORRIDOR: partial(_build_streets, corridor),
+    ONRAMP: _build_onramp,
 }
