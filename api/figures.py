@@ -75,13 +75,14 @@ FIELDS: Mapping[str, Field] = {
     ),
     "onset_s": Field(
         "s after midnight",
-        "Onset: first of at least 5 min below 45 km/h upstream of the bottleneck",
-        "拥堵起始：瓶颈上游速度低于 45 km/h 且持续至少 5 分钟的首个时刻",
+        "Onset: first of at least 5 min below 40 km/h upstream of the bottleneck, the mean of "
+        "15 min below it too",
+        "拥堵起始：瓶颈上游速度低于 40 km/h 持续至少 5 分钟、且 15 分钟均值亦低于该值的首个时刻",
     ),
     "recovery_s": Field(
         "s after midnight",
-        "Recovery: first of at least 15 min at 45 km/h or more after onset, or 5 min to the end",
-        "恢复：起始之后速度回到 45 km/h 以上并持续 15 分钟（或至结束且满 5 分钟）的首个时刻",
+        "Recovery: first of at least 15 min at 40 km/h or more after onset, or 5 min to the end",
+        "恢复：起始之后速度回到 40 km/h 以上并持续 15 分钟（或至结束且满 5 分钟）的首个时刻",
     ),
     "warning_s": Field("s after midnight", "First warning raised", "首次预警时刻"),
     "alert_s": Field("s after midnight", "First confirmed alert", "首次确认告警时刻"),
@@ -338,7 +339,8 @@ NOTES = (
     f"{DOWNSTREAM_M:.0f} m after its upstream end where it has none.",
     f"- A gate's queue: from the stop line to the last vehicle slower than 5 km/h; it spills back "
     f"within {SPILL_M:.0f} m of the upstream end of the approach.",
-    "- Capacity drop: Cassidy and Bertini 1999.",
+    "- Breakdown: a dip that 15 min outweigh is none (HCM 6th edition, chapter 26). Capacity drop: "
+    "Cassidy and Bertini 1999.",
     "- A vehicle still on the road at the end counts with its time and distance until then; one "
     "that never departed with its wait from planned departure to the end.",
 )

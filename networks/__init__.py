@@ -22,6 +22,18 @@ SCENARIOS: Mapping[str, Mapping[str, str]] = {
         "en": "Heishizi on a calm morning, demand x 0.8",
         "zh": "黑石子:需求为 0.8 倍的平稳早晨",
     },
+    "crossing": {
+        "en": "Crossing: one isolated junction with protected lefts, below capacity",
+        "zh": "十字路口：左转专用放行的孤立路口，未饱和",
+    },
+    "corridor": {
+        "en": "Corridor: an arterial of five junctions, coordinated eastbound",
+        "zh": "干线走廊：五个路口的主干路，东行方向绿波协调",
+    },
+    "onramp": {
+        "en": "On-ramp: a merge that breaks down, fed by one gate",
+        "zh": "入口匝道：合流处发生交通失效，由一个控流口供给",
+    },
 }
 
 _scratch: list["tempfile.TemporaryDirectory[str]"] = []  # removed when the process ends

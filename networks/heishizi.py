@@ -23,6 +23,7 @@ from functools import cache
 from pathlib import Path
 
 from networks import heishizi_demand
+from networks.demand import Flow, sum_turns_vph
 from networks.plain_xml import Connection, Edge, Point, Roads, compile_roads
 from networks.scenario import Dispatch, LaneClosure
 from networks.streets import Road, Streets, build_programs, build_streets
@@ -37,6 +38,8 @@ TUNNEL_MPS = 19.44
 RAMP_MPS = 16.67
 LANE_M = 3.2
 TUNNEL = "tunnel"
+NECK = "g50_neck"  # the bottleneck
+WATCHED = "g50_drop"  # its loops see the queue of a breakdown first
 CAPACITY_VPH = 3400.0  # before breakdown, measured on mornings without a response
 DISCHARGE_VPH = 2870.0  # out of the standing queue
 INCIDENT = LaneClosure(TUNNEL, 0, 1200.0, 7 * 3600.0 + 300.0, 7 * 3600.0 + 2700.0)
@@ -113,7 +116,7 @@ def _roads() -> list[Road]:
     roads = [*_gate("G1", "X1", "A2", "B2", "r1"), *_gate("G2", "X2", "A3", "B4", "r2")]
     # The roads between a gate and the next junction east need that junction's own bay.
     roads[1] = replace(roads[1], bay_v_m=150)
-    roads[5] = replace(roads[5], bay_v_m=200, lanes_at_v=("r", "t", "l"))
+    roads[5] = replace(roads[5], bay_v_m=200, lanes_at_v=("tr", "t", "l"))
     roads += [
         Road("WA", "A1", "", "W", name=_HAIER),
         Road("A1", "X1", "E", "W", name=_HAIER),
@@ -123,9 +126,9 @@ def _roads() -> list[Road]:
         *(Road(s, b, "", "S") for s, b in (("S1", "B1"), ("S2", "B2"), ("S3", "B3"), ("S4", "B4"))),
         Road("WB", "B1", "", "W"),
         *(Road(f"B{i}", f"B{i + 1}", "E", "W") for i in range(1, 5)),
-        Road("A3", "H1", "E", "W", 1, name=_HILL,
+        Road("A3", "H1", "E", "W", name=_HILL,
              shape=((-300.0, -900.0), (300.0, -700.0), (700.0, -1100.0))),
-        Road("H1", "H2", "E", "W", 1, name=_HILL, shape=((1500.0, -1300.0), (1800.0, -900.0))),
+        Road("H1", "H2", "E", "W", name=_HILL, shape=((1500.0, -1300.0), (1800.0, -900.0))),
         Road("SH", "H1", "", "S", 1, 13.89),
         Road("H2", "HE", "E", "", 1, 13.89),
         Road("B5", "R2", "E", "W", 1, 13.89, name=_BINJIANG,
@@ -211,13 +214,10 @@ def _mainline_connections() -> list[Connection]:
 _GATES = (("G1", "W"), ("G1", "S"), ("G1", "E"), ("G2", "W"), ("G2", "S"), ("G2", "E"))
 
 
-def gate_turns() -> tuple[tuple[str, str, str, tuple[int, ...]], ...]:
-    """Return (junction, link before the stop line, ramp link, lanes) of every gated turn."""
+def gate_turns() -> tuple[tuple[str, str, str], ...]:
+    """Return (junction, link before the stop line, ramp link) of every gated turn."""
     layout = build_layout()
-    return tuple(
-        (gate, *layout.turn(gate, arm, "N"), layout.lanes_of(gate, arm, "N"))
-        for gate, arm in _GATES
-    )
+    return tuple((gate, *layout.turn(gate, arm, "N")) for gate, arm in _GATES)
 
 
 def build_roads(folder: Path) -> Path:
@@ -231,14 +231,11 @@ def build_roads(folder: Path) -> Path:
     along |= {f"B{i}": _PLACES[f"B{i}"][0] + 6000.0 for i in range(2, 6)}
     along["R2"] = 5000.0 + 5570.0
     progression_s = {name: distance_m / 14.0 for name, distance_m in along.items()}
-    programs = build_programs(layout, heishizi_demand.turn_flows_vph(layout), progression_s)
+    programs = build_programs(layout, sum_turns_vph(build_flows()), progression_s)
     roads = Roads(layout.nodes, layout.edges, layout.connections, programs)
     return compile_roads(roads, folder, "heishizi")
 
 
-def build_demand(folder: Path, net: Path, seed: int, scale: float = 1.0) -> Path:
-    """Write the route file of one seed.
-
-    `net` is the compiled network of `build_roads`; routes are checked against its links.
-    """
-    return heishizi_demand.write_routes(build_layout(), net, folder, seed, scale)
+def build_flows(scale: float = 1.0) -> tuple[Flow, ...]:
+    """Return who travels where; `scale` multiplies all demand."""
+    return heishizi_demand.build_flows(build_layout(), scale)

@@ -17,6 +17,8 @@ TURN_BY_STEPS = {1: "l", 2: "t", 3: "r"}  # quarter turns clockwise from the arm
 AMBER_S = 3.0
 ALL_RED_S = 2.0
 MIN_GREEN_S = 8.0
+LONGEST_CYCLE_S = 110.0
+PLANNED_SATURATION = 0.9  # degree that a fixed-time plan should leave no stage above
 SATURATION_VPH = 1250.0  # per lane, out of a standing queue of the scenarios' drivers
 PLAIN_BAY_M = 110.0
 SHORTEST_BODY_M = 60.0  # of a road before its bay; a shorter one is all bay
@@ -76,12 +78,6 @@ class Streets:
     def turn(self, junction: str, from_arm: str, to_arm: str) -> Turn:
         """Return the links of a turn; raises KeyError when an arm does not exist."""
         return self.stops[junction][from_arm].link, self.exits[junction][to_arm]
-
-    def lanes_of(self, junction: str, from_arm: str, to_arm: str) -> tuple[int, ...]:
-        """Return the lanes at the stop line that serve a turn, from the right."""
-        turn = _turn(from_arm, to_arm) or ""
-        uses = self.stops[junction][from_arm].uses
-        return tuple(lane for lane, use in enumerate(uses) if turn and turn in use)
 
     def links_along(self, places: Sequence[str]) -> tuple[str, ...]:
         """Return the links of a route through these places; raises KeyError where no road runs."""
@@ -162,8 +158,9 @@ def build_programs(
 ) -> tuple[Program, ...]:
     """Return fixed-time programs: Webster splits for the flows, one cycle, offsets as given.
 
-    The cycle is the longest that Webster's formula asks for at any junction; `progression_s` is
-    the time at which a platoon should find the first stage green, counted from a common zero.
+    The cycle is the longest that Webster's formula asks for at any junction, or one so much longer
+    that the minimum greens leave every stage below PLANNED_SATURATION; `progression_s` is the time
+    at which a platoon should find the first stage green, counted from a common zero.
     """
     lost_s = AMBER_S + ALL_RED_S
     stages = {junction: _stages(streets, junction) for junction in sorted(streets.signal_links)}
@@ -172,18 +169,19 @@ def build_programs(
         for junction, of_junction in stages.items()
     }
     cycle_s = max(
-        webster_cycle_s(r, lost_s * len(r), min_cycle_s=60.0, max_cycle_s=110.0)
+        webster_cycle_s(r, lost_s * len(r), min_cycle_s=60.0, max_cycle_s=LONGEST_CYCLE_S)
         for r in ratios.values()
     )
     cycle_s = 5.0 * math.ceil(cycle_s / 5.0)
+    while cycle_s < LONGEST_CYCLE_S and any(
+        cycle_s * ratio > PLANNED_SATURATION * green_s
+        for of_junction in ratios.values()
+        for ratio, green_s in zip(of_junction, _find_greens_s(of_junction, cycle_s), strict=True)
+    ):
+        cycle_s += 5.0
     programs = []
     for junction, of_junction in stages.items():
-        count = len(of_junction)
-        splits_s = webster_splits_s(
-            ratios[junction], cycle_s, lost_s * count, [MIN_GREEN_S] * count
-        )
-        greens_s = [float(math.floor(s)) for s in splits_s]
-        greens_s[0] += cycle_s - lost_s * count - sum(greens_s)
+        greens_s = _find_greens_s(ratios[junction], cycle_s)
         links = streets.signal_links[junction]
         states: list[tuple[float, str]] = []
         for green_s, stage in zip(greens_s, of_junction, strict=True):
@@ -194,6 +192,16 @@ def build_programs(
         offset_s = progression_s.get(junction, 0.0) % cycle_s
         programs.append(Program(junction, links, tuple(states), round(offset_s)))
     return tuple(programs)
+
+
+def _find_greens_s(ratios: Sequence[float], cycle_s: float) -> list[float]:
+    """Return Webster's greens in whole seconds, the rest of the cycle with the tightest stage."""
+    lost_s = (AMBER_S + ALL_RED_S) * len(ratios)
+    splits_s = webster_splits_s(ratios, cycle_s, lost_s, [MIN_GREEN_S] * len(ratios))
+    greens_s = [float(math.floor(s)) for s in splits_s]
+    tightest = max(range(len(ratios)), key=lambda i: (ratios[i] / greens_s[i], -i))
+    greens_s[tightest] += cycle_s - lost_s - sum(greens_s)
+    return greens_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -332,7 +340,10 @@ def _stages(streets: Streets, junction: str) -> list[frozenset[Turn]]:
 def _flow_ratio(
     streets: Streets, junction: str, stage: frozenset[Turn], flows_vph: Mapping[Turn, float]
 ) -> float:
-    """Return the critical flow ratio of a stage: its busiest group of lanes that share turns."""
+    """Return the critical flow ratio of a stage: of its turns those with the fewest lanes for them.
+
+    Traffic of some turns together has the lanes that serve any of these, and no others.
+    """
     ratios = [0.0]
     for arm, stop in streets.stops[junction].items():
         by_turn = {
@@ -340,10 +351,9 @@ def _flow_ratio(
             for to_arm, link in streets.exits[junction].items()
             if (stop.link, link) in stage
         }
-        straight = "".join(use for use in stop.uses if "t" in use)
-        for group in ({"l"}, set(straight) or {"t"}, {"r"} - set(straight)):
-            lanes = sum(bool(group & set(use)) for use in stop.uses)
-            flow_vph = sum(by_turn.get(turn, 0.0) for turn in group)
-            if flow_vph:
+        for size in range(1, len(by_turn) + 1):
+            for group in itertools.combinations(by_turn, size):
+                lanes = sum(any(turn and turn in use for turn in group) for use in stop.uses)
+                flow_vph = sum(by_turn[turn] for turn in group)
                 ratios.append(flow_vph / (lanes * SATURATION_VPH))
     return max(ratios)

@@ -263,6 +263,7 @@ def _build_approaches(
         feeds.setdefault(after, []).append(before)
     approaches: dict[str, Approach] = {}
     for junction_id, read in signals.items():
+        ways = _get_ways(net, junction_id)
         phases: dict[str, list[str]] = {}
         for phase in read.junction.phases:
             for movement in phase.movements:
@@ -278,8 +279,17 @@ def _build_approaches(
                 phases=tuple(of_link),
                 lanes=len(open_lanes[link]),
                 storage_m=round(sum(links[id_].length_m for id_ in chain), 2),
+                phase_lanes={
+                    phase: _find_lanes(ways, link, read.indices[phase]) for phase in of_link
+                },
             )
     return approaches
+
+
+def _find_lanes(ways: Iterable[Any], link: str, indices: Sequence[int]) -> tuple[int, ...]:
+    """Return the lanes of a link that these indices of its signal control."""
+    from_lanes = [way.getFromLane() for way in ways if way.getTLLinkIndex() in indices]
+    return tuple(sorted({lane.getIndex() for lane in from_lanes if lane.getEdge().getID() == link}))
 
 
 def _walk_upstream(

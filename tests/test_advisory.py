@@ -9,6 +9,7 @@ from test_response import POINT, TOWN, build_batch, build_forecast, build_full, 
 from traffic.advisory import Advisor, Advisory, AdvisorySettings
 from traffic.control import JunctionOrder
 from traffic.model import ModelError, SafePlan
+from traffic.optimization.splits import Stream, stream_delay_s
 from traffic.response import ActivePlan, DecisionPoint, Life, Response, ResponsePlan, build_plan
 from traffic.routing import LinkGraph
 
@@ -25,7 +26,7 @@ def build_response(time_s: float, plan: ResponsePlan = PLAN, on: bool = True) ->
 
 
 def build_advisor(**settings: float) -> Advisor:
-    return Advisor(TOWN, GRAPH, [PLAN], AdvisorySettings(**settings))
+    return Advisor(TOWN, GRAPH, [PLAN], AdvisorySettings(**{"spare_use": 0.9, **settings}))
 
 
 def run(
@@ -49,7 +50,13 @@ def test_advice_diverts_what_exceeds_the_target_and_says_what_it_costs() -> None
     assert advisory.via == HILL
     assert (advisory.from_link, advisory.to_link, advisory.avoid) == ("m0", "m2", ("tunnel",))
     usual_s = GRAPH.path_time_s(("m0", "m1", "tunnel", "m2"), {})
-    assert advisory.penalty_s == pytest.approx(GRAPH.path_time_s(HILL, {}) - usual_s)
+    # The hill's signal is told by its stream's delay, with the 200 veh/h to come: the plan
+    # gives it 25 s of 90.
+    stream = Stream("h1_in", "hill", 50 + 200, 1800)
+    wait_s, _ = stream_delay_s(stream, 90, 25 / 90)
+    detour_s = 500 / 14 + wait_s + 1500 / 14 + 500 / 22
+    assert advisory.detour_time_s == pytest.approx(detour_s, rel=0.01)
+    assert advisory.penalty_s == pytest.approx(advisory.detour_time_s - usual_s)
     assert advisory.usual_time_s == pytest.approx(usual_s)
     assert (advisory.issued_s, advisory.expires_s) == (0, 210 + 90)
     assert "Hill Road" in advisory.text["en"]
@@ -112,6 +119,18 @@ def test_too_long_a_detour_is_not_asked_unless_the_jam_is_longer() -> None:
     assert run(build_advisor(), 0, 3900, time_on_s=slow) == ()
     jam = slow | {"tunnel": 1500.0}
     assert len(run(build_advisor(), 0, 3900, time_on_s=jam)) == 2
+
+
+def test_a_queue_beside_the_detour_does_not_slow_it_but_one_that_spills_back_closes_it() -> None:
+    quick, beside = build_advisor(), build_advisor()
+    # h1 is the signal's approach: what its link's time holds may stand in other lanes.
+    assert run(beside, 0, 3900, time_on_s={"h1": 2000.0}) == run(quick, 0, 3900)
+    state = build_state(0, flow_vph={"h2": 50, "k1": 50})
+    full = replace(state, spillback=np.array([a == "h1_in" for a in state.approaches]))
+    args = (build_forecast(0, 3900), build_response(0))
+    vias = {a.via for a in build_advisor().update(build_batch(0, h1_stop=50), full, *args)}
+    assert HILL not in vias
+    assert vias
 
 
 def test_a_broken_bottleneck_asks_for_more() -> None:

@@ -141,11 +141,19 @@ def test_onset_is_the_first_minute_of_five_slow_ones_and_a_short_dip_is_none() -
 def test_free_minutes_between_waves_are_no_recovery() -> None:
     speed = np.full(60, 20.0)
     for wave in range(10, 40, 13):
-        speed[wave : wave + 5] = 5.0  # then 8 minutes free
-    assert find_breakdown(speed, EDGES) == Breakdown(600.0, 41 * 60.0)
-    until = 48  # the data end 7 minutes after the last wave, then 3
-    assert find_breakdown(speed[:until], EDGES[: until + 1]) == Breakdown(600.0, 41 * 60.0)
-    assert find_breakdown(speed[:44], EDGES[:45]) == Breakdown(600.0, None)
+        speed[wave : wave + 8] = 2.0  # then 5 minutes free
+    assert find_breakdown(speed, EDGES) == Breakdown(600.0, 44 * 60.0)
+    until = 50  # the data end 6 minutes after the last wave, then 3
+    assert find_breakdown(speed[:until], EDGES[: until + 1]) == Breakdown(600.0, 44 * 60.0)
+    assert find_breakdown(speed[:47], EDGES[:48]) == Breakdown(600.0, None)
+
+
+def test_a_dip_that_passes_is_no_breakdown() -> None:
+    speed = np.full(60, 20.0)
+    speed[5:11] = 10.0  # 6 min; the mean over 15 min from its start is 16 m/s, above 12.5
+    assert find_breakdown(speed, EDGES) is None
+    speed[18:40] = 8.0  # before the return has lasted, but the dip is no part of it
+    assert find_breakdown(speed, EDGES) == Breakdown(18 * 60.0, 40 * 60.0)
 
 
 def test_a_queue_that_stays_has_no_recovery_and_free_flow_no_onset() -> None:
@@ -162,7 +170,8 @@ def test_a_sustained_run_is_found_as_a_plain_search_finds_it(
     starts = (i for i in range(len(is_so)) if all([*is_so, *[False] * 9][i : i + minutes]))
     expected = next((60.0 * i for i in starts), None)
     edges = 60.0 * np.arange(len(is_so) + 1)
-    assert find_sustained(np.array(is_so), edges, 60.0 * minutes) == expected
+    found = find_sustained(np.array(is_so), edges, 60.0 * minutes)
+    assert (found[0] if len(found) else None) == expected
 
 
 def test_capacity_drop_leaves_out_the_first_minutes_of_the_queue_and_the_recovery() -> None:

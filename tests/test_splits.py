@@ -12,13 +12,16 @@ from test_response import TOWN, build_batch, build_crossing
 from traffic.model import SafePlan
 from traffic.optimization.splits import (
     PLANNED_SATURATION,
+    PROTECTED_SATURATION,
     Stream,
     add_diversion,
     build_approach_flows,
     build_green_runs,
     build_streams,
+    find_longest_green_s,
     find_section,
     get_green_s,
+    name_phase_flow,
     optimize_splits,
     stream_delay_s,
 )
@@ -43,13 +46,33 @@ def test_a_green_run_is_its_slots_less_the_intergreen_before_it() -> None:
     assert endless.green_s == 40
 
 
-@pytest.mark.parametrize("flow_vph", [200.0, 500.0, 750.0, 1200.0])
+@pytest.mark.parametrize("flow_vph", [200.0, 400.0, 600.0])
 def test_equal_flows_share_the_cycle_equally(flow_vph: float) -> None:
     found = optimize_splits(CROSSING, PLAN, streams(flow_vph, flow_vph))
     assert found.plan.slots == (("A", 45), ("B", 45))
     assert (found.plan.cycle_s, found.plan.offset_s) == (90, 7)
     assert found.status == "optimal"
     assert found.after_s < found.before_s
+
+
+def test_what_many_gain_is_not_taken_from_few() -> None:
+    # 1,500 of 1,800 veh/h on one street would take all; the other, at 300 veh/h, keeps the green
+    # at which its degree of saturation is the protected one.
+    needs_s = 90 * (300 / 1800) / PROTECTED_SATURATION
+    found = optimize_splits(CROSSING, PLAN, streams(1500, 300))
+    kept_s = get_green_s(build_green_runs(CROSSING, found.plan))["north"]
+    assert needs_s <= kept_s < needs_s + 1
+    longest_s = find_longest_green_s(CROSSING, PLAN, streams(1500, 300), "east")
+    # The cycle less two intergreens and that green.
+    lost_s = 2 * (90 - sum(get_green_s(build_green_runs(CROSSING, PLAN)).values())) / 2
+    assert longest_s == pytest.approx(90 - lost_s - needs_s)
+
+
+def test_a_stream_beyond_help_keeps_what_the_plan_gives_it() -> None:
+    before = get_green_s(build_green_runs(CROSSING, PLAN))
+    found = optimize_splits(CROSSING, PLAN, streams(1700, 1700))
+    after = get_green_s(build_green_runs(CROSSING, found.plan))
+    assert after == before
 
 
 def test_swapped_flows_give_swapped_slots() -> None:
@@ -96,6 +119,26 @@ def test_unmeasured_streams_carry_what_the_plan_was_made_for() -> None:
     flows = {s.phase: s for s in build_streams(TOWN, "J1", {"s1_in": 500.0})}
     assert flows["cross"].flow_vph == pytest.approx(500)
     assert flows["hill"].flow_vph == pytest.approx(PLANNED_SATURATION * 1800 * 25 / 90)
+
+
+def test_a_phase_is_counted_in_the_lanes_that_it_has_for_itself() -> None:
+    entry = replace(
+        TOWN.approaches["s1_in"],
+        lanes=3,
+        phases=("cross", "turn"),
+        phase_lanes={"cross": (0, 1), "turn": (1, 2)},
+    )
+    # Lane 1 serves both: half of it counts for each.
+    assert (entry.count_lanes("cross"), entry.count_lanes("turn")) == (1.5, 1.5)
+    assert replace(entry, phase_lanes={}).count_lanes("turn") == 1.5
+    own = replace(TOWN.approaches["h1_in"], phase_lanes={"hill": (0,)})
+    town = replace(TOWN, approaches={**TOWN.approaches, "h1_in": own})
+    flows = build_approach_flows(town)
+    flows.update(build_batch(30, h1_stop=240))
+    assert flows.flow_vph[name_phase_flow("h1_in", "hill")] == pytest.approx(240)
+    told = {"h1_in": 500.0, name_phase_flow("h1_in", "hill"): 240.0}
+    streams = {s.phase: s.flow_vph for s in build_streams(town, "J1", told)}
+    assert streams["hill"] == pytest.approx(240)
 
 
 def test_a_diversion_joins_the_streams_on_its_way() -> None:

@@ -8,23 +8,17 @@ capacity. Shares rise and fall in steps, so that advice neither flips nor ends a
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from itertools import pairwise
 
+from traffic.detours import Detour, DetourCase, build_case
+from traffic.diversion import Option, allocate, queue_delay_s
 from traffic.estimation import State
 from traffic.forecasting import Forecast
-from traffic.model import Bottleneck, ModelError, Network, SafePlan
+from traffic.model import ModelError, Network, SafePlan
 from traffic.optimization.gating import is_broken
-from traffic.optimization.splits import LoopFlows, build_approach_flows, find_section
+from traffic.optimization.splits import build_approach_flows
 from traffic.readings import LoopBatch
 from traffic.response import Diversion, Response, ResponsePlan, Step
-from traffic.routing import (
-    LinkGraph,
-    Option,
-    SpareCapacity,
-    allocate,
-    build_signalled_turns,
-    queue_delay_s,
-)
+from traffic.routing import LinkGraph
 
 _QUANTILES = (0.1, 0.5, 0.9)  # of Forecast.inflow_vph
 
@@ -39,7 +33,7 @@ class AdvisorySettings:
     target_use: float = 0.93  # of the bottleneck's capacity, 0..1
     quantile: float = 0.5  # of the predicted inflow: .1, .5 or .9
     horizon_s: float = 900.0  # the worst predicted inflow up to this lead counts
-    spare_use: float = 0.9  # of a detour's capacity that may be used, 0..1
+    spare_use: float = 0.8  # of a detour's capacity that may be used, 0..1
     unseen_use: float = 0.5  # of its capacity, taken as used where nothing measures, 0..1
     rise: float = 0.25  # of a share, per update
     fall: float = 0.1
@@ -85,43 +79,6 @@ class Advisory:
 
 
 @dataclass(frozen=True)
-class _Detour:
-    id: str
-    point: int
-    via: tuple[str, ...]
-    uses: tuple[str, ...]
-
-
-@dataclass
-class _Case:
-    """A plan with its routes, and what is being advised."""
-
-    plan: ResponsePlan
-    bottleneck: Bottleneck
-    usual: Sequence[tuple[str, ...]]  # per decision point
-    flows: LoopFlows  # of each decision point, by its index
-    is_seen: Sequence[bool]  # feeders lie beyond the decision point: they miss the diverted
-    detours: Sequence[_Detour]
-    capacity: SpareCapacity
-    gated: frozenset[str]  # links where the plan holds traffic back
-
-    def __post_init__(self) -> None:
-        self.shares = [0.0] * len(self.detours)
-        self.flows_vph = [0.0] * len(self.detours)
-        self.missed_vph = [0.0] * len(self.usual)
-        self.issued_s: dict[str, float] = {}
-
-    @property
-    def own_vph(self) -> dict[str, float]:
-        """The diverted flow on each road and turn."""
-        own: dict[str, float] = {}
-        for detour, flow in zip(self.detours, self.flows_vph, strict=True):
-            for use in detour.uses:
-                own[use] = own.get(use, 0.0) + flow
-        return own
-
-
-@dataclass(frozen=True)
 class _Wish:
     """What one update finds for a case."""
 
@@ -152,12 +109,19 @@ class Advisor:
         self._graph = graph
         self._settings = settings or AdvisorySettings()
         self._flows = build_approach_flows(network)
-        self._turns = build_signalled_turns(network)
+        self._signalled = {approach.links[-1] for approach in network.approaches.values()}
         problems: list[str] = []
-        self._cases: dict[str, _Case] = {}
+        self._cases: dict[str, DetourCase] = {}
         for plan in plans:
             if Step.ADVICE in plan.steps or Step.TIMING in plan.steps:
-                case = self._build_case(plan, problems)
+                case = build_case(
+                    network,
+                    graph,
+                    plan,
+                    self._settings.spare_use,
+                    self._settings.unseen_use,
+                    problems,
+                )
                 if case is not None:
                     self._cases[plan.id] = case
         if problems:
@@ -168,14 +132,15 @@ class Advisor:
     ) -> tuple[Diversion, ...]:
         """Return what the plan's advice would divert once in full force.
 
-        Junctions that the plan may retime neither limit nor delay it: their splits are to be
-        fitted to it, for the worst that is forecast.
+        At junctions that the plan may retime it is limited by what their splits can give, and not
+        delayed: they are to be fitted to it, for the worst that is forecast.
         """
         case = self._cases.get(plan.id)
         if case is None:
             return ()
         free = frozenset(plan.diversion_junctions if Step.TIMING in plan.steps else ())
-        wish = self._wish(case, batch, state, forecast, math.inf, free)
+        waits_s = case.capacity.waits_s(state, self._flows.flow_vph, {}, case.own_vph, free)
+        wish = self._wish(case, batch, state, forecast, math.inf, waits_s)
         spare = case.capacity.find(state, self._flows.flow_vph, {}, case.own_vph, free)
         required = sum(case.flows_vph) if wish.required_vph is None else wish.required_vph
         found = allocate(required, wish.options, wish.potential_vph, spare)
@@ -192,6 +157,7 @@ class Advisor:
         self._flows.update(batch)
         for case in self._cases.values():
             case.flows.update(batch)
+            case.through.update(batch)
         on = {
             entry.plan.id
             for entry in response.active
@@ -209,7 +175,7 @@ class Advisor:
 
     def _advise(
         self,
-        case: _Case,
+        case: DetourCase,
         batch: LoopBatch,
         state: State,
         forecast: Forecast,
@@ -217,8 +183,9 @@ class Advisor:
         is_on: bool,
         taken: dict[str, float],
     ) -> list[Advisory]:
-        wish = self._wish(case, batch, state, forecast, self._settings.horizon_s)
         own_vph = case.own_vph
+        waits_s = case.capacity.waits_s(state, self._flows.flow_vph, plans, own_vph)
+        wish = self._wish(case, batch, state, forecast, self._settings.horizon_s, waits_s)
         case.capacity.note(state, self._flows.flow_vph, own_vph, batch.interval_s)
         spare = case.capacity.find(state, self._flows.flow_vph, plans, own_vph)
         spare = {use: value - taken.get(use, 0.0) for use, value in spare.items()}
@@ -248,7 +215,7 @@ class Advisor:
         self._learn(case, batch.interval_s)
         return self._publish(case, wish, batch.end_s)
 
-    def _learn(self, case: _Case, interval_s: float) -> None:
+    def _learn(self, case: DetourCase, interval_s: float) -> None:
         """Let the diverted flow fade into what forecasts miss, as their smoothing does."""
         gain = 1 - math.exp(-interval_s / self._settings.learn_s)
         for point in range(len(case.usual)):
@@ -261,18 +228,22 @@ class Advisor:
 
     def _wish(
         self,
-        case: _Case,
+        case: DetourCase,
         batch: LoopBatch,
         state: State,
         forecast: Forecast,
         horizon_s: float,
-        undelayed: frozenset[str] = frozenset(),
+        waits_s: Mapping[str, float],
     ) -> _Wish:
-        """Weigh the detours; at `undelayed` junctions they wait no longer than a plan lets them."""
         settings, bottleneck = self._settings, case.bottleneck
         link_time_s = dict(zip(state.links, map(float, state.travel_time_s), strict=True))
         broken = is_broken(self._network, bottleneck, batch, settings.broken_speed)
-        capacity_vph = bottleneck.discharge_vph if broken else bottleneck.capacity_vph
+        capacity_vph, discharge_vph = bottleneck.capacity_vph, bottleneck.discharge_vph
+        if broken:  # what leaves the queue is known; an incident lets less through than usual
+            passing_vph = case.through.flow_vph[bottleneck.id]
+            if not math.isnan(passing_vph):
+                discharge_vph = min(discharge_vph, max(passing_vph, 1.0))
+            capacity_vph = discharge_vph
         inflow = [math.nan] * len(forecast.lead_s)
         if bottleneck.id in forecast.bottlenecks:
             row = forecast.bottlenecks.index(bottleneck.id)
@@ -294,27 +265,22 @@ class Advisor:
         for usual in case.usual:
             arrivals = self._graph.arrivals_s(usual, link_time_s)
             at_s = arrivals[usual.index(bottleneck.link) - 1]
-            wait_s = queue_delay_s(
-                left, forecast.lead_s, capacity_vph, bottleneck.discharge_vph, at_s
-            )
+            wait_s = queue_delay_s(left, forecast.lead_s, capacity_vph, discharge_vph, at_s)
             usual_s.append(arrivals[-1] + wait_s)
-        # Traffic held at a gate stands in lanes of its own: a detour drives past it.
-        undelayed_links = {
-            approach.links[-1]
-            for approach in self._network.approaches.values()
-            if approach.junction in undelayed
-        }
-        passing_s = {
-            link: time_s
-            for link, time_s in link_time_s.items()
-            if link not in case.gated and link not in undelayed_links
-        }
-        detour_s = [self._graph.path_time_s(d.via, passing_s) for d in case.detours]
+        # A detour's signals are told by their waits, the roads between by what was measured.
+        roads_s = {link: t for link, t in link_time_s.items() if link not in self._signalled}
+        detour_s = [self._graph.path_time_s(d.via, roads_s, waits_s) for d in case.detours]
         penalty_s = [t - usual_s[d.point] for t, d in zip(detour_s, case.detours, strict=True)]
+        blocked = {
+            self._network.approaches[approach].links[-1]
+            for approach, spills in zip(state.approaches, state.spillback, strict=True)
+            if spills
+        }
         rows = [
             i
             for i, penalty in enumerate(penalty_s)
-            if penalty
+            if blocked.isdisjoint(case.detours[i].via)
+            and penalty
             <= settings.accepted_penalty_s * (1 if case.shares[i] > 0 else settings.begin_share)
         ]
         options = [Option(case.detours[i].point, penalty_s[i], case.detours[i].uses) for i in rows]
@@ -325,7 +291,7 @@ class Advisor:
         ]
         return _Wish(options, rows, potential, required, usual_s, detour_s, penalty_s)
 
-    def _publish(self, case: _Case, wish: _Wish, now_s: float) -> list[Advisory]:
+    def _publish(self, case: DetourCase, wish: _Wish, now_s: float) -> list[Advisory]:
         advisories = []
         issued_s = {}
         for row, (detour, share) in enumerate(zip(case.detours, case.shares, strict=True)):
@@ -354,7 +320,7 @@ class Advisor:
         return advisories
 
     def _write_text(
-        self, case: _Case, detour: _Detour, detour_s: float, penalty_s: float
+        self, case: DetourCase, detour: Detour, detour_s: float, penalty_s: float
     ) -> dict[str, str]:
         links = self._network.links
         place = links[case.bottleneck.link].name or case.bottleneck.link
@@ -373,52 +339,3 @@ class Advisor:
             "en": f"Congestion at {place}: go {way_en}, about {minutes} min, {more_en}.",
             "zh": f"{place}拥堵，建议{way_zh}，约{minutes}分钟，{more_zh}。",
         }
-
-    def _build_case(self, plan: ResponsePlan, problems: list[str]) -> _Case | None:
-        """Find each decision point's usual way and its detours, adding what is wrong."""
-        found = list(plan.check(self._network))
-        problems += [f"{plan.id}: {text}" for text in found]
-        bottleneck = self._network.bottlenecks.get(plan.bottleneck)
-        if found or bottleneck is None:
-            return None
-        usual, is_seen, detours = [], [], []
-        groups: dict[str, frozenset[str]] = {}
-        feeders = {self._network.detectors[loop].link for loop in bottleneck.feeders}
-        for index, point in enumerate(plan.decision_points):
-            name = f"{plan.id}: from {point.from_link} to {point.to_link}"
-            there = self._graph.find_path(point.from_link, bottleneck.link, {})
-            onward = self._graph.find_path(bottleneck.link, point.to_link, {})
-            if there is None or onward is None or len(there.links) < 2:
-                problems.append(f"{name} no way leads through {bottleneck.link}")
-                continue
-            links = there.links + onward.links[1:]
-            around = self._graph.alternatives(
-                point.from_link, point.to_link, {}, frozenset({bottleneck.link})
-            )
-            if not around:
-                problems.append(f"{name} no way leads around {bottleneck.link}")
-            usual.append(links)
-            groups[f"{index}"] = frozenset(point.loops) or find_section(
-                self._network, point.from_link
-            )
-            is_seen.append(not feeders.isdisjoint(links[1:]))
-            for number, path in enumerate(around, 1):
-                key = f"{plan.bottleneck}:{point.from_link}>{point.to_link}:{number}"
-                uses = self._find_uses(path.links, links)
-                detours.append(_Detour(key, index, path.links, uses))
-        capacity = SpareCapacity(
-            self._network,
-            {use for detour in detours for use in detour.uses},
-            self._settings.spare_use,
-            self._settings.unseen_use,
-        )
-        gates = plan.gates if Step.GATING in plan.steps else ()
-        gated = frozenset(self._network.approaches[gate.approach].links[-1] for gate in gates)
-        return _Case(plan, bottleneck, usual, LoopFlows(groups), is_seen, detours, capacity, gated)
-
-    def _find_uses(self, via: tuple[str, ...], usual: tuple[str, ...]) -> tuple[str, ...]:
-        """Return the roads and signalled turns of a detour that the usual way does not load."""
-        known = set(usual)
-        turns = [f"{a}>{b}" for a, b in pairwise(via) if (a, b) not in set(pairwise(usual))]
-        roads = [link for link in via if link not in known]
-        return tuple(roads + [turn for turn in turns if turn in self._turns])

@@ -373,7 +373,7 @@ class _ApproachEstimator:
     def _delay(self, queue: Floats) -> tuple[Floats, Floats]:
         """Return the wait at links' stop lines and its confidence, L.
 
-        Little's law, n over q, on means over some cycles: within one, either tells of red and green.
+        Little's law, n over q, on means over some cycles: one alone tells of its red and green.
         """
         s = self._settings
         known = ~np.isnan(queue) & (self._loops[:, STOP] > 0)

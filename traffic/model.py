@@ -238,6 +238,17 @@ class Approach:
     phases: tuple[str, ...]
     lanes: int  # at the stop line
     storage_m: float  # queue length that fits, per lane
+    phase_lanes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)  # at the stop line
+
+    def count_lanes(self, phase: str) -> float:
+        """Return the lanes that serve a phase, one shared by n phases as 1 / n.
+
+        Where `phase_lanes` does not say, all phases have equal parts.
+        """
+        if phase not in self.phase_lanes:
+            return max(self.lanes, 1) / len(self.phases)
+        users = [lane for lanes in self.phase_lanes.values() for lane in lanes]
+        return sum(1 / users.count(lane) for lane in self.phase_lanes[phase])
 
 
 @dataclass(frozen=True, slots=True)
@@ -332,6 +343,9 @@ class Network:
                 yield f"approach {approach.id} leads to unknown junction {approach.junction}"
                 continue
             known = {phase.id for phase in junction.phases}
+            for phase_id in approach.phase_lanes:
+                if phase_id not in approach.phases:
+                    yield f"approach {approach.id} gives lanes to phase {phase_id} of no movement"
             for phase_id in approach.phases:
                 if phase_id not in known:
                     yield f"approach {approach.id} names unknown phase {phase_id}"

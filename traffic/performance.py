@@ -19,7 +19,7 @@ Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
 JAM_SPEED_MPS = to_mps(30.0)
-ONSET_SPEED_MPS = to_mps(45.0)
+ONSET_SPEED_MPS = to_mps(40.0)  # half of what such roads allow
 SUSTAINED_S = 300.0
 RECOVERED_S = 900.0
 
@@ -164,15 +164,14 @@ def jam_km_h(contour: Contour, below_mps: float = JAM_SPEED_MPS) -> float:
         return float(area[contour.speed_mps < below_mps].sum())
 
 
-def find_sustained(is_so: Bools, edges_s: Floats, sustained_s: float = SUSTAINED_S) -> float | None:
-    """Find the start of the first run of intervals that lasts `sustained_s`; None without one.
+def find_sustained(is_so: Bools, edges_s: Floats, sustained_s: float = SUSTAINED_S) -> Floats:
+    """Find the starts of all runs of intervals that last `sustained_s`.
 
     `is_so` holds T intervals, `edges_s` their T + 1 edges.
     """
     changes = np.flatnonzero(np.diff(np.concatenate(([False], is_so, [False])).astype(np.int8)))
     starts_s, ends_s = edges_s[changes[::2]], edges_s[changes[1::2]]
-    long_enough = np.flatnonzero(ends_s - starts_s >= sustained_s - 1e-6)
-    return float(starts_s[long_enough[0]]) if len(long_enough) else None
+    return np.asarray(starts_s[ends_s - starts_s >= sustained_s - 1e-6])
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,18 +189,24 @@ def find_breakdown(
     sustained_s: float = SUSTAINED_S,
     recovered_s: float = RECOVERED_S,
 ) -> Breakdown | None:
-    """Find the first sustained fall of speed below the threshold, and the lasting return.
+    """Find the first lasting fall of speed below the threshold, and the lasting return.
 
-    Stop-and-go waves leave minutes of free speed between them, so a return must last
-    `recovered_s`, or `sustained_s` and until the end of the data.
+    A breakdown lasts (15 min in HCM 6th edition, chapter 26): speed is below the threshold for
+    `sustained_s` on end, and in the mean over `recovered_s`. Stop-and-go waves leave minutes of
+    free speed between them, so a return must last `recovered_s` as well, or `sustained_s` and
+    until the end of the data.
     """
     with np.errstate(invalid="ignore"):  # a minute without vehicles is no jam
         is_slow = speed_mps < below_mps
-    onset_s = find_sustained(is_slow, edges_s, sustained_s)
-    if onset_s is None:
+    for onset_s in find_sustained(is_slow, edges_s, sustained_s).tolist():
+        after = (edges_s[:-1] >= onset_s) & (edges_s[:-1] < onset_s + recovered_s - 1e-6)
+        if np.nanmean(speed_mps[after]) < below_mps:
+            break
+    else:
         return None
     is_free = ~is_slow & (edges_s[:-1] > onset_s)
-    recovery_s = find_sustained(is_free, edges_s, recovered_s)
+    returns_s = find_sustained(is_free, edges_s, recovered_s)
+    recovery_s = float(returns_s[0]) if len(returns_s) else None
     if recovery_s is None:
         last_slow_end_s = float(edges_s[1:][is_slow][-1])
         if edges_s[-1] - last_slow_end_s >= sustained_s:

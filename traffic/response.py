@@ -18,7 +18,6 @@ from traffic.model import ModelError, Network, SafePlan
 from traffic.optimization.gating import Gate, GateKeeper, GatingSettings
 from traffic.optimization.splits import (
     add_diversion,
-    LoopFlows,
     build_approach_flows,
     build_streams,
     optimize_splits,
@@ -81,9 +80,6 @@ class ResponsePlan:
         for gate in self.gates:
             if gate.approach not in network.approaches:
                 yield f"gate at unknown approach {gate.approach}"
-            for loop in gate.loops:
-                if loop not in network.detectors:
-                    yield f"gate at {gate.approach} names unknown detector {loop}"
         for point in self.decision_points:
             for link in (point.from_link, point.to_link):
                 if link not in network.links:
@@ -239,8 +235,6 @@ class Responses:
         for plan in self.plans.values():  # a gate that cannot be is found now, not in the jam
             self._build_keeper(plan)
         self._flows = build_approach_flows(network)
-        gates = [gate for plan in self.plans.values() for gate in plan.gates if gate.loops]
-        self._gate_flows = LoopFlows({gate.approach: frozenset(gate.loops) for gate in gates})
         self._active: dict[str, ActivePlan] = {}
         self._keepers: dict[str, GateKeeper] = {}
         self._timings: dict[str, _Timing] = {}
@@ -258,8 +252,6 @@ class Responses:
         """Follow the orders, then the policy; return what is on and what junctions are asked."""
         now_s = batch.end_s
         self._flows.update(batch)
-        self._gate_flows.update(batch)
-        gated_vph = self._flows.flow_vph | self._gate_flows.flow_vph
         refused = [
             Refusal(order, reason) for order in orders if (reason := self._follow(order, now_s))
         ]
@@ -279,7 +271,7 @@ class Responses:
                     continue
                 asked = keeper.release(since_s) if keeper else {}
             else:
-                asked = keeper.update(batch, state, gated_vph) if keeper else {}
+                asked = keeper.update(batch, state, self._flows.flow_vph) if keeper else {}
                 if Step.TIMING in plan.steps:
                     self._retime(plan, batch, state, forecast)
             for junction, phases in asked.items():

@@ -1,18 +1,13 @@
-"""Paths over links, what they take and how much traffic they can still take."""
+"""Paths over links, with the cost of turns and signals on them."""
 
 import heapq
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
-from traffic.estimation import State
-from traffic.model import Link, ModelError, Network, SafePlan
-from traffic.optimization.splits import (
-    build_green_runs,
-    build_streams,
-    get_green_s,
-)
+from traffic.model import Link, ModelError, Network
+from traffic.optimization.splits import build_green_runs
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,21 +144,36 @@ class LinkGraph:
                 slowed[link] *= 1.4
         return tuple(sorted(kept, key=lambda path: path.time_s))
 
-    def path_time_s(self, links: tuple[str, ...], link_time_s: Mapping[str, float]) -> float:
+    def path_time_s(
+        self,
+        links: tuple[str, ...],
+        link_time_s: Mapping[str, float],
+        wait_s: Mapping[str, float] | None = None,
+    ) -> float:
         """Return the time from the end of the first link to the end of the last."""
-        return self.arrivals_s(links, link_time_s)[-1]
+        return self.arrivals_s(links, link_time_s, wait_s)[-1]
 
     def arrivals_s(
-        self, links: tuple[str, ...], link_time_s: Mapping[str, float]
+        self,
+        links: tuple[str, ...],
+        link_time_s: Mapping[str, float],
+        wait_s: Mapping[str, float] | None = None,
     ) -> tuple[float, ...]:
-        """Return the time at the end of each link. Raises KeyError for a turn not permitted."""
+        """Return the time at the end of each link.
+
+        `wait_s` maps signalled turns, "link>next", to a wait that is better known than the safe
+        plan's mean and whatever the link's own time holds of it. Raises KeyError for a turn not
+        permitted.
+        """
         times = [0.0]
         held_s = 0.0
         for one, other in pairwise(links):
             turn = self._next[one].get(other)
             if turn is None:
                 raise KeyError(f"network {self.network.id} has no turn from {one!r} to {other!r}")
-            times.append(times[-1] + turn.left_s(held_s) + self._link_s(other, link_time_s))
+            known_s = (wait_s or {}).get(f"{one}>{other}")
+            cost_s = turn.left_s(held_s) if known_s is None else known_s - held_s
+            times.append(times[-1] + cost_s + self._link_s(other, link_time_s))
             held_s = self._delay_s(other, link_time_s)
         return tuple(times)
 
@@ -212,165 +222,3 @@ def _turn_deg(one: Link, other: Link) -> float:
     (x2, y2), (x3, y3) = other.shape[:2]
     turn = math.degrees(math.atan2(y3 - y2, x3 - x2) - math.atan2(y1 - y0, x1 - x0))
     return (turn + 180) % 360 - 180
-
-
-@dataclass(frozen=True, slots=True)
-class Option:
-    """One detour that could be advised; `uses` are the roads and turns that it loads."""
-
-    point: int
-    penalty_s: float
-    uses: tuple[str, ...]
-
-
-def allocate(
-    required_vph: float,
-    options: Sequence[Option],
-    potential_vph: Sequence[float],
-    spare_vph: Mapping[str, float],
-    limit_vph: Sequence[float] | None = None,
-) -> tuple[float, ...]:
-    """Divert what is required, smallest penalty first; returns veh/h per option.
-
-    No decision point gives more than its potential (one per point), no road or turn gets more
-    than its spare capacity, all options on it together, and no option more than its limit.
-    """
-    left_vph = max(required_vph, 0.0)
-    potential = list(potential_vph)
-    spare = {use: max(value, 0.0) for use, value in spare_vph.items()}
-    flows = [0.0] * len(options)
-    for i in sorted(range(len(options)), key=lambda i: (options[i].penalty_s, i)):
-        option = options[i]
-        flow = min(left_vph, potential[option.point], *(spare[use] for use in option.uses))
-        if limit_vph is not None:
-            flow = min(flow, limit_vph[i])
-        flows[i] = flow
-        left_vph -= flow
-        potential[option.point] -= flow
-        for use in option.uses:
-            spare[use] -= flow
-    return tuple(flows)
-
-
-def queue_delay_s(
-    inflow_vph: Sequence[float],
-    lead_s: Sequence[float],
-    capacity_vph: float,
-    discharge_vph: float,
-    arrival_s: float,
-) -> float:
-    """Return the delay in a vertical queue of a vehicle that arrives `arrival_s` from now.
-
-    The queue starts empty and grows by inflow less capacity, or less discharge while it stands;
-    `inflow_vph` holds until each lead, the last one on. An unknown inflow adds nothing.
-    """
-    queue_veh = begin_s = 0.0
-    for i, (inflow, lead) in enumerate(zip(inflow_vph, lead_s, strict=True)):
-        end_s = arrival_s if i == len(lead_s) - 1 else min(lead, arrival_s)
-        if end_s > begin_s and not math.isnan(inflow):
-            served_vph = discharge_vph if queue_veh > 0 else capacity_vph
-            queue_veh = max(queue_veh + (inflow - served_vph) * (end_s - begin_s) / 3600, 0.0)
-        begin_s = max(begin_s, end_s)
-    return queue_veh / discharge_vph * 3600
-
-
-def build_signalled_turns(network: Network) -> dict[str, tuple[str, str, str]]:
-    """Return "link>next" -> (junction, phase, link) of each signalled turn."""
-    return {
-        f"{m.from_link}>{m.to_link}": (junction.id, phase.id, m.from_link)
-        for junction in network.junctions.values()
-        for phase in junction.phases
-        for m in phase.movements
-    }
-
-
-class SpareCapacity:
-    """What roads ("link") and signalled turns ("link>next") can still take, veh/h.
-
-    Measured flows hold the diverted only once they arrive. So the flow from before the diversion
-    stays counted: it follows the measured less the diverted, downwards more slowly than upwards.
-    """
-
-    _LEARN_S = 300.0  # time constant of a flow that grows
-    _FORGET_S = 1800.0  # and of one that seems to shrink
-
-    def __init__(
-        self, network: Network, uses: Iterable[str], spare_use: float, unseen_use: float
-    ) -> None:
-        self._network = network
-        self._uses = tuple(sorted(set(uses)))
-        self._spare_use = spare_use
-        self._unseen_use = unseen_use
-        self._turns = build_signalled_turns(network)
-        self._before_vph: dict[str, float] = {}
-
-    def note(
-        self,
-        state: State,
-        flow_vph: Mapping[str, float],
-        own_vph: Mapping[str, float],
-        interval_s: float,
-    ) -> None:
-        """Keep what flows without the diversion; `flow_vph` is per approach, NaN if unknown."""
-        for use, (flow, _) in self._measure(state, flow_vph).items():
-            before = self._before_vph.get(use, flow)
-            change = max(flow - own_vph.get(use, 0.0), 0.0) - before
-            time_s = self._LEARN_S if change > 0 else self._FORGET_S
-            self._before_vph[use] = before + (1 - math.exp(-interval_s / time_s)) * change
-
-    def forget(self) -> None:
-        """Begin anew, once nobody is diverted."""
-        self._before_vph.clear()
-
-    def find(
-        self,
-        state: State,
-        flow_vph: Mapping[str, float],
-        plans: Mapping[str, SafePlan],
-        own_vph: Mapping[str, float],
-        unlimited: frozenset[str] = frozenset(),
-    ) -> dict[str, float]:
-        """Return the room for all diverted flow together, per road and turn.
-
-        `plans` are those in force instead of safe plans; junctions in `unlimited` limit nothing,
-        nor does a turn that no approach describes.
-        """
-        measured = self._measure(state, flow_vph)
-        spare = dict.fromkeys(self._uses, math.inf)
-        for use, (flow, saturation) in measured.items():
-            turn = self._turns.get(use)
-            capacity = saturation
-            if turn is not None:
-                junction, phase, _ = turn
-                if junction in unlimited:
-                    continue
-                plan = plans.get(junction, self._network.plans[junction])
-                runs = build_green_runs(self._network.junctions[junction], plan)
-                capacity *= get_green_s(runs)[phase] / plan.cycle_s
-            background = self._before_vph.get(use, max(flow - own_vph.get(use, 0.0), 0.0))
-            spare[use] = max(self._spare_use * capacity - background, 0.0)
-        return spare
-
-    def _measure(
-        self, state: State, flow_vph: Mapping[str, float]
-    ) -> dict[str, tuple[float, float]]:
-        """Return use -> (flow, saturation flow); of a turn, those of the stream it belongs to."""
-        rows = {link: i for i, link in enumerate(state.links)}
-        measured: dict[str, tuple[float, float]] = {}
-        for use in self._uses:
-            turn = self._turns.get(use)
-            if turn is not None:
-                junction, phase, link = turn
-                for stream in build_streams(self._network, junction, flow_vph):
-                    approach = self._network.approaches[stream.approach]
-                    if stream.phase == phase and link in approach.links:
-                        measured[use] = stream.flow_vph, stream.saturation_vph
-                continue
-            capacity = self._network.saturation_vph * max(self._network.links[use].lanes, 1)
-            flow = math.nan
-            if use in rows:
-                row = rows[use]  # density is per lane
-                flow = float(state.density_vpkm[row] * state.speed_mps[row]) * 3.6
-                flow *= max(self._network.links[use].lanes, 1)
-            measured[use] = (self._unseen_use * capacity if math.isnan(flow) else flow), capacity
-        return measured

@@ -20,21 +20,17 @@ from traffic.optimization.splits import (
     build_green_runs,
     find_known,
     get_green_s,
+    name_phase_flow,
 )
 from traffic.readings import LoopBatch
 
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """An approach where traffic may be held back; without `phases`, all of its phases.
-
-    `loops` count the gated lanes at the stop line, one loop a lane; without any the whole approach
-    is taken for gated.
-    """
+    """An approach where traffic may be held back; without `phases`, all of its phases."""
 
     approach: str
     phases: tuple[str, ...] = ()
-    loops: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +149,11 @@ class _Post:
     def flow_vph(self, green_s: Mapping[str, float]) -> float:
         return self.saturation_vph * sum(green_s.values()) / len(green_s) / self.cycle_s
 
+    def find_flow_vph(self, flow_vph: Mapping[str, float]) -> float:
+        """Return what was measured in the gated lanes, or else on the whole approach."""
+        own = sum(flow_vph.get(name_phase_flow(self.approach, p), math.nan) for p in self.full_s)
+        return flow_vph.get(self.approach, math.nan) if math.isnan(own) else own
+
     def green_s(self, flow_vph: float) -> dict[str, float]:
         """Return the greens that let the flow through, in the plan's proportion."""
         share = flow_vph / self.flow_vph(self.full_s)
@@ -189,7 +190,7 @@ class GateKeeper:
     ) -> dict[str, dict[str, float]]:
         """Return junction -> phase -> longest green a cycle; phases left out are free.
 
-        `flow_vph` maps the gates' approaches to the flow in their gated lanes, NaN where unknown.
+        `flow_vph` is measured as by `build_approach_flows`, NaN where unknown.
         """
         if not self._posts:
             return {}
@@ -198,7 +199,8 @@ class GateKeeper:
         if seen:
             self._seen.append(sum(seen) / len(seen))
         self._see_queues(occupancy, state)
-        passed_vph = sum(flow_vph.get(post.approach, math.nan) for post in self._posts)
+        gated_vph = {post.approach: post.find_flow_vph(flow_vph) for post in self._posts}
+        passed_vph = sum(gated_vph.values())
         if self._alinea is None:
             floor_vph = sum(post.flow_vph(post.least_s) for post in self._posts)
             full_vph = sum(post.flow_vph(post.full_s) for post in self._posts)
@@ -210,7 +212,7 @@ class GateKeeper:
             self._alinea.update(mean, passed_vph)
             self._seen.clear()
             self._due_s = batch.end_s + self.settings.interval_s
-        self.green_cap_s = self._share(self._alinea.flow_vph, state, flow_vph)
+        self.green_cap_s = self._share(self._alinea.flow_vph, state, gated_vph)
         return self.green_cap_s
 
     def release(self, elapsed_s: float) -> dict[str, dict[str, float]]:
@@ -312,8 +314,7 @@ def _build_posts(network: Network, gates: tuple[Gate, ...]) -> tuple[_Post, ...]
             for d in network.detectors.values()
             if d.approach == approach.id and d.kind is DetectorKind.TAIL
         )
-        lanes = len(gate.loops) or max(approach.lanes, 1) * len(phases) / len(approach.phases)
-        saturation_vph = network.saturation_vph * lanes
+        saturation_vph = network.saturation_vph * sum(map(approach.count_lanes, phases))
         full_s = {p: green_s[p] for p in phases}
         posts.append(
             _Post(approach.id, junction.id, plan.cycle_s, full_s, least_s, saturation_vph, tails)

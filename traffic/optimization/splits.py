@@ -8,19 +8,20 @@ terms are convex in the green ratio u: a local optimum is the optimum.
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize
+from scipy.optimize import LinearConstraint, linprog, milp, minimize
 
 from traffic.model import DetectorKind, Junction, Network, SafePlan
 from traffic.readings import LoopBatch, Quality
 from traffic.units import to_vph
 
 PLANNED_SATURATION = 0.85  # degree that a fixed-time plan is taken to be made for
+PROTECTED_SATURATION = 0.85  # that other splits leave to every stream
 RED_SLACK_S = 2.0  # kept off the longest red
 _SMOOTH_S = 300.0  # time constant of the measured flows
 _MAX_FLOW_RATIO = 0.95  # keeps the uniform term finite; the incremental term tells the excess
@@ -98,9 +99,10 @@ def build_streams(
 ) -> tuple[Stream, ...]:
     """Share measured approach flows among their phases, as the safe plan's greens do.
 
-    An approach with several phases is counted as a whole; its plan was made for the flows of each,
-    so they stand as the greens do, and its lanes are shared evenly. A flow that is missing or NaN
-    is taken at the degree of saturation that plans are made for, PLANNED_SATURATION.
+    A phase whose lanes have loops of their own is counted by them (`name_phase_flow`). Others share
+    what their approach counts as the greens of its plan do, which was made for their flows. A flow
+    that is missing or NaN is taken at the degree of saturation that plans are made for,
+    PLANNED_SATURATION.
     """
     plan = network.plans[junction_id]
     green_s = get_green_s(build_green_runs(network.junctions[junction_id], plan))
@@ -108,15 +110,21 @@ def build_streams(
     for approach in sorted(network.approaches.values(), key=lambda a: a.id):
         if approach.junction != junction_id or not approach.phases:
             continue
-        saturation_vph = network.saturation_vph * max(approach.lanes, 1) / len(approach.phases)
-        capacity_vph = {p: saturation_vph * green_s[p] / plan.cycle_s for p in approach.phases}
+        saturation_vph = {
+            phase: network.saturation_vph * approach.count_lanes(phase) for phase in approach.phases
+        }
+        capacity_vph = {p: saturation_vph[p] * green_s[p] / plan.cycle_s for p in approach.phases}
         total_vph = sum(capacity_vph.values())
         flow = flow_vph.get(approach.id, math.nan)
         use = PLANNED_SATURATION if math.isnan(flow) else flow / max(total_vph, 1e-9)
-        streams += [
-            Stream(approach.id, phase, use * capacity_vph[phase], saturation_vph)
-            for phase in approach.phases
-        ]
+        for phase in approach.phases:
+            own = flow_vph.get(name_phase_flow(approach.id, phase), math.nan)
+            shared = use * capacity_vph[phase]
+            streams.append(
+                Stream(
+                    approach.id, phase, shared if math.isnan(own) else own, saturation_vph[phase]
+                )
+            )
     return tuple(streams)
 
 
@@ -174,8 +182,10 @@ class Splits:
 def optimize_splits(junction: Junction, plan: SafePlan, streams: tuple[Stream, ...]) -> Splits:
     """Return the slots of least total delay; cycle, offset and stage order stay.
 
-    Every green keeps its phase's minimum and maximum and every red its maximum; slots come in
-    whole seconds. Where no better plan is found, the given one comes back and `status` says why.
+    Every green keeps its phase's minimum and maximum and every red its maximum; no stream gets less
+    than it needs at a degree of saturation of PROTECTED_SATURATION, unless the given plan gives it
+    less: what many gain must not be taken from few. Slots come in whole seconds. Where no better
+    plan is found, the given one comes back and `status` says why.
     """
     runs = build_green_runs(junction, plan)
     cycle_s = plan.cycle_s
@@ -197,6 +207,9 @@ def optimize_splits(junction: Junction, plan: SafePlan, streams: tuple[Stream, .
         return float(weight @ delay + 1e-5 * away @ away), gradient
 
     rows, floor = _build_limits(junction, runs, cycle_s, len(start))
+    needs_s = _find_needs_s(loaded, cycle_s) + lost_s
+    rows = np.vstack((rows, member))
+    floor = np.concatenate((floor, np.minimum(needs_s, member @ start)))
     before_s = cost(start)[0]
     found = minimize(
         cost,
@@ -210,10 +223,10 @@ def optimize_splits(junction: Junction, plan: SafePlan, streams: tuple[Stream, .
         ],
         options={"maxiter": 200, "ftol": 1e-7},
     )
-    slots_s = _round_slots(found.x, cycle_s)
     if not found.success:
         return Splits(plan, before_s, before_s, f"no optimum: {found.message}")
-    if (rows @ slots_s < floor - 1e-6).any():
+    slots_s = _find_whole(found.x, cycle_s, rows, floor)
+    if slots_s is None:
         return Splits(plan, before_s, before_s, "no whole seconds keep the limits")
     after_s = cost(slots_s)[0]
     if after_s >= before_s:
@@ -222,8 +235,41 @@ def optimize_splits(junction: Junction, plan: SafePlan, streams: tuple[Stream, .
     return Splits(SafePlan(slots, plan.offset_s), before_s, after_s, "optimal")
 
 
+def find_longest_green_s(
+    junction: Junction, plan: SafePlan, streams: Iterable[Stream], phase: str
+) -> float:
+    """Return the green a cycle that splits can give a phase when the other streams keep theirs.
+
+    They keep what `optimize_splits` leaves them; cycle and stage order stay. A linear program.
+    """
+    runs = build_green_runs(junction, plan)
+    start = np.array([length_s for _, length_s in plan.slots])
+    others = [s for s in streams if s.flow_vph > 0 and s.phase != phase]
+    member, lost_s = _build_members(runs, others, len(start))
+    rows, floor = _build_limits(junction, runs, plan.cycle_s, len(start))
+    needs_s = np.minimum(_find_needs_s(others, plan.cycle_s) + lost_s, member @ start)
+    rows, floor = np.vstack((rows, member)), np.concatenate((floor, needs_s))
+    own, own_lost_s = _build_members(runs, [Stream("", phase, 1.0, 1.0)], len(start))
+    found = linprog(
+        -own[0],
+        A_ub=-rows,
+        b_ub=-np.minimum(floor, rows @ start),  # the plan itself is always among the choices
+        A_eq=np.ones((1, len(start))),
+        b_eq=[plan.cycle_s],
+        bounds=(1.0, plan.cycle_s),
+    )
+    slots_s = found.x if found.success else start
+    return float(own[0] @ slots_s - own_lost_s[0])
+
+
+def _find_needs_s(streams: Sequence[Stream], cycle_s: float) -> NDArray[np.float64]:
+    """Return the green a cycle at which each stream has the degree PROTECTED_SATURATION."""
+    ratios = np.array([s.flow_vph / s.saturation_vph for s in streams], dtype=np.float64)
+    return cycle_s * ratios / PROTECTED_SATURATION
+
+
 def _build_members(
-    runs: tuple[GreenRun, ...], streams: list[Stream], slots: int
+    runs: tuple[GreenRun, ...], streams: Sequence[Stream], slots: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return which slots are green for each stream, and the seconds that it loses of them."""
     member = np.zeros((len(streams), slots))
@@ -257,14 +303,36 @@ def _build_limits(
     return np.array(rows).reshape(-1, slots), np.array(floor)
 
 
-def _round_slots(slots_s: NDArray[np.float64], cycle_s: float) -> NDArray[np.float64]:
-    """Return whole seconds of the same sum; a fraction of the cycle goes to the longest slot."""
-    whole = np.floor(slots_s + 1e-6)
-    order = np.argsort(whole - slots_s, kind="stable")
-    left_s = cycle_s - whole.sum()
-    whole[order[: round(math.floor(left_s + 1e-6))]] += 1
-    whole[int(np.argmax(whole))] += cycle_s - whole.sum()
-    return whole
+def _find_whole(
+    slots_s: NDArray[np.float64],
+    cycle_s: float,
+    rows: NDArray[np.float64],
+    floor: NDArray[np.float64],
+) -> NDArray[np.float64] | None:
+    """Return the nearest whole seconds of the same sum with rows x >= floor; None without any.
+
+    Nearest in the sum of differences. A fraction of the cycle goes to the longest slot, before.
+    """
+    size = len(slots_s)
+    rest_s = cycle_s - math.floor(cycle_s + 1e-6)
+    extra = np.zeros(size)
+    extra[int(np.argmax(slots_s))] = rest_s
+    one, none = np.eye(size), np.zeros((size, size))
+    # Variables: whole seconds of each slot, and how far each is from what was asked.
+    found = milp(
+        np.concatenate((np.zeros(size), np.ones(size))),
+        integrality=np.concatenate((np.ones(size), np.zeros(size))),
+        bounds=(0.0, np.inf),
+        constraints=[
+            LinearConstraint(np.hstack((rows, np.zeros_like(rows))), floor - rows @ extra - 1e-6),
+            LinearConstraint(
+                np.concatenate((np.ones(size), none[0])), cycle_s - rest_s, cycle_s - rest_s
+            ),
+            LinearConstraint(np.hstack((one, one)), slots_s - extra),
+            LinearConstraint(np.hstack((-one, one)), extra - slots_s),
+        ],
+    )
+    return np.round(found.x[:size]) + extra if found.success else None
 
 
 def find_known(batch: LoopBatch, values: NDArray[np.float64]) -> dict[str, float]:
@@ -300,8 +368,17 @@ class LoopFlows:
             self.flow_vph[name] = now_vph if is_first else last_vph + gain * (now_vph - last_vph)
 
 
+def name_phase_flow(approach: str, phase: str) -> str:
+    """Return the name under which `build_approach_flows` meters one phase of an approach."""
+    return f"{approach}/{phase}"
+
+
 def build_approach_flows(network: Network) -> LoopFlows:
-    """Return the meter of every approach: at its stop line, or else at its advance loops."""
+    """Return the meters of every approach and of its phases.
+
+    An approach is metered at its stop line, or else at its advance loops; a phase at the stop line,
+    where it has lanes that no other phase uses and a loop in each.
+    """
     groups = dict.fromkeys(network.approaches, frozenset[str]())
     for kind in (DetectorKind.ADVANCE, DetectorKind.STOP_LINE):
         for approach in groups:
@@ -311,6 +388,17 @@ def build_approach_flows(network: Network) -> LoopFlows:
                 if d.approach == approach and d.kind is kind
             )
             groups[approach] = loops or groups[approach]
+    stop_loops = {
+        (d.approach, d.lane): d.id
+        for d in network.detectors.values()
+        if d.kind is DetectorKind.STOP_LINE
+    }
+    for entry in network.approaches.values():
+        users = [lane for lanes in entry.phase_lanes.values() for lane in lanes]
+        for phase, lanes in entry.phase_lanes.items():
+            own = [stop_loops[entry.id, lane] for lane in lanes if (entry.id, lane) in stop_loops]
+            if len(own) == len(lanes) and all(users.count(lane) == 1 for lane in lanes):
+                groups[name_phase_flow(entry.id, phase)] = frozenset(own)
     return LoopFlows(groups)
 
 
