@@ -11,9 +11,9 @@ from test_response import TOWN
 from controllers import CONTROLLERS
 from controllers.responsive import Responsive
 from traffic.control import Aspect, Controller, JunctionOrder, Observation, RawReadings, Sensing
+from traffic.flows import find_known
 from traffic.interlock import Interlock, Veto
 from traffic.model import SafePlan
-from traffic.optimization.splits import find_known
 from traffic.readings import LoopBatch, Quality
 
 GREENS = (Aspect.GREEN, Aspect.PERMISSIVE)

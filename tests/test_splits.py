@@ -9,19 +9,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_response import TOWN, build_batch, build_crossing
 
+from traffic.flows import build_approach_flows, find_section, name_lane_flow
 from traffic.model import SafePlan
 from traffic.optimization.splits import (
     PLANNED_SATURATION,
     PROTECTED_SATURATION,
     Stream,
     add_diversion,
-    build_approach_flows,
     build_green_runs,
     build_streams,
     find_longest_green_s,
-    find_section,
     get_green_s,
-    name_phase_flow,
     optimize_splits,
     stream_delay_s,
 )
@@ -135,10 +133,22 @@ def test_a_phase_is_counted_in_the_lanes_that_it_has_for_itself() -> None:
     town = replace(TOWN, approaches={**TOWN.approaches, "h1_in": own})
     flows = build_approach_flows(town)
     flows.update(build_batch(30, h1_stop=240))
-    assert flows.flow_vph[name_phase_flow("h1_in", "hill")] == pytest.approx(240)
-    told = {"h1_in": 500.0, name_phase_flow("h1_in", "hill"): 240.0}
+    assert flows.flow_vph[name_lane_flow("h1_in", 0)] == pytest.approx(240)
+    told = {"h1_in": 500.0, name_lane_flow("h1_in", 0): 240.0}
     streams = {s.phase: s.flow_vph for s in build_streams(town, "J1", told)}
     assert streams["hill"] == pytest.approx(240)
+
+
+def test_a_crowded_lane_counts_for_its_phase() -> None:
+    entry = replace(TOWN.approaches["h1_in"], lanes=2, phase_lanes={"hill": (0, 1)})
+    town = replace(TOWN, approaches={**TOWN.approaches, "h1_in": entry})
+    told = {name_lane_flow("h1_in", 0): 450.0, name_lane_flow("h1_in", 1): 90.0}
+    (hill,) = (s for s in build_streams(town, "J1", told) if s.phase == "hill")
+    assert (hill.flow_vph, hill.saturation_vph) == (540, 3600)
+    assert hill.flow_ratio == pytest.approx(450 / 1800)
+    # Those who join take the emptier lane, until both are alike.
+    assert replace(hill, flow_vph=540 + 300).flow_ratio == pytest.approx(450 / 1800)
+    assert replace(hill, flow_vph=540 + 720).flow_ratio == pytest.approx(1260 / 3600)
 
 
 def test_a_diversion_joins_the_streams_on_its_way() -> None:

@@ -12,10 +12,10 @@ from dataclasses import dataclass, fields
 from traffic.detours import Detour, DetourCase, build_case
 from traffic.diversion import Option, allocate, queue_delay_s
 from traffic.estimation import State
+from traffic.flows import build_approach_flows
 from traffic.forecasting import Forecast
 from traffic.model import ModelError, Network, SafePlan
 from traffic.optimization.gating import is_broken
-from traffic.optimization.splits import build_approach_flows
 from traffic.readings import LoopBatch
 from traffic.response import Diversion, Response, ResponsePlan, Step
 from traffic.routing import LinkGraph

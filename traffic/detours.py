@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from traffic.diversion import SpareCapacity, build_signalled_turns
+from traffic.flows import LoopFlows, find_section
 from traffic.model import Bottleneck, Network
-from traffic.optimization.splits import LoopFlows, find_section
 from traffic.response import ResponsePlan
 from traffic.routing import LinkGraph
 

@@ -13,12 +13,12 @@ from typing import Protocol
 from traffic.congestion import Alert, Level
 from traffic.control import JunctionOrder
 from traffic.estimation import State
+from traffic.flows import build_approach_flows
 from traffic.forecasting import Forecast
 from traffic.model import ModelError, Network, SafePlan
 from traffic.optimization.gating import Gate, GateKeeper, GatingSettings
 from traffic.optimization.splits import (
     add_diversion,
-    build_approach_flows,
     build_streams,
     optimize_splits,
 )

@@ -14,13 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from traffic.estimation import State
-from traffic.model import Bottleneck, DetectorKind, ModelError, Network
+from traffic.flows import find_known, find_phase_flow_vph
+from traffic.model import Approach, Bottleneck, DetectorKind, ModelError, Network
 from traffic.optimization.splits import (
     RED_SLACK_S,
     build_green_runs,
-    find_known,
     get_green_s,
-    name_phase_flow,
 )
 from traffic.readings import LoopBatch
 
@@ -138,7 +137,7 @@ def distribute(
 class _Post:
     """A gate with what its plan gives it."""
 
-    approach: str
+    approach: Approach
     junction: str
     cycle_s: float
     full_s: Mapping[str, float]  # phase -> green a cycle in the safe plan
@@ -148,11 +147,6 @@ class _Post:
 
     def flow_vph(self, green_s: Mapping[str, float]) -> float:
         return self.saturation_vph * sum(green_s.values()) / len(green_s) / self.cycle_s
-
-    def find_flow_vph(self, flow_vph: Mapping[str, float]) -> float:
-        """Return what was measured in the gated lanes, or else on the whole approach."""
-        own = sum(flow_vph.get(name_phase_flow(self.approach, p), math.nan) for p in self.full_s)
-        return flow_vph.get(self.approach, math.nan) if math.isnan(own) else own
 
     def green_s(self, flow_vph: float) -> dict[str, float]:
         """Return the greens that let the flow through, in the plan's proportion."""
@@ -199,7 +193,10 @@ class GateKeeper:
         if seen:
             self._seen.append(sum(seen) / len(seen))
         self._see_queues(occupancy, state)
-        gated_vph = {post.approach: post.find_flow_vph(flow_vph) for post in self._posts}
+        gated_vph = {
+            post.approach.id: find_phase_flow_vph(post.approach, post.full_s, flow_vph)
+            for post in self._posts
+        }
         passed_vph = sum(gated_vph.values())
         if self._alinea is None:
             floor_vph = sum(post.flow_vph(post.least_s) for post in self._posts)
@@ -235,16 +232,16 @@ class GateKeeper:
         """Open a gate whose queue fills its storage, until the queue has well receded."""
         rows = {approach: i for i, approach in enumerate(state.approaches)}
         for post in self._posts:
-            row = rows.get(post.approach)
+            row = rows.get(post.approach.id)
             share = math.nan if row is None else float(state.storage_share[row])
             spills = row is not None and bool(state.spillback[row])
             on_tail = any(
                 occupancy.get(loop, 0.0) >= self.settings.tail_occupancy for loop in post.tails
             )
             if spills or on_tail or share >= self.settings.full_share:
-                self._open.add(post.approach)
+                self._open.add(post.approach.id)
             elif math.isnan(share) or share < self.settings.clear_share:
-                self._open.discard(post.approach)
+                self._open.discard(post.approach.id)
 
     def _share(
         self, total_vph: float, state: State, flow_vph: Mapping[str, float]
@@ -252,12 +249,12 @@ class GateKeeper:
         queue = dict(zip(state.approaches, state.queue_veh, strict=True))
         full = np.array([post.flow_vph(post.full_s) for post in self._posts])
         least = np.array([post.flow_vph(post.least_s) for post in self._posts])
-        is_open = np.array([post.approach in self._open for post in self._posts])
+        is_open = np.array([post.approach.id in self._open for post in self._posts])
         demand = np.array(
             [
                 # What stands is to leave within five minutes, besides what arrives.
-                np.nan_to_num(flow_vph.get(post.approach, math.nan), nan=full[i])
-                + 12 * np.nan_to_num(queue.get(post.approach, math.nan), nan=0.0)
+                np.nan_to_num(flow_vph.get(post.approach.id, math.nan), nan=full[i])
+                + 12 * np.nan_to_num(queue.get(post.approach.id, math.nan), nan=0.0)
                 for i, post in enumerate(self._posts)
             ]
         )
@@ -317,7 +314,7 @@ def _build_posts(network: Network, gates: tuple[Gate, ...]) -> tuple[_Post, ...]
         saturation_vph = network.saturation_vph * sum(map(approach.count_lanes, phases))
         full_s = {p: green_s[p] for p in phases}
         posts.append(
-            _Post(approach.id, junction.id, plan.cycle_s, full_s, least_s, saturation_vph, tails)
+            _Post(approach, junction.id, plan.cycle_s, full_s, least_s, saturation_vph, tails)
         )
     if problems:
         raise ModelError("gates", problems)

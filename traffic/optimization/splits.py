@@ -16,14 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import LinearConstraint, linprog, milp, minimize
 
-from traffic.model import DetectorKind, Junction, Network, SafePlan
-from traffic.readings import LoopBatch, Quality
-from traffic.units import to_vph
+from traffic.flows import has_own_lanes, name_lane_flow
+from traffic.model import Junction, Network, SafePlan
 
 PLANNED_SATURATION = 0.85  # degree that a fixed-time plan is taken to be made for
 PROTECTED_SATURATION = 0.85  # that other splits leave to every stream
 RED_SLACK_S = 2.0  # kept off the longest red
-_SMOOTH_S = 300.0  # time constant of the measured flows
 _MAX_FLOW_RATIO = 0.95  # keeps the uniform term finite; the incremental term tells the excess
 
 
@@ -86,12 +84,18 @@ def get_green_s(runs: Iterable[GreenRun]) -> dict[str, float]:
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """Traffic of one approach under one phase."""
+    """Traffic of one approach under one phase; `busiest_ratio` is the flow ratio of one lane."""
 
     approach: str
     phase: str
     flow_vph: float
-    saturation_vph: float
+    saturation_vph: float  # of all its lanes
+    busiest_ratio: float = 0.0
+
+    @property
+    def flow_ratio(self) -> float:
+        """Flow over saturation flow, or that of its busiest lane where turns crowd into one."""
+        return max(self.flow_vph / self.saturation_vph, self.busiest_ratio)
 
 
 def build_streams(
@@ -99,7 +103,7 @@ def build_streams(
 ) -> tuple[Stream, ...]:
     """Share measured approach flows among their phases, as the safe plan's greens do.
 
-    A phase whose lanes have loops of their own is counted by them (`name_phase_flow`). Others share
+    A phase that has lanes for itself is counted in them (`name_lane_flow`). Others share
     what their approach counts as the greens of its plan do, which was made for their flows. A flow
     that is missing or NaN is taken at the degree of saturation that plans are made for,
     PLANNED_SATURATION.
@@ -118,13 +122,15 @@ def build_streams(
         flow = flow_vph.get(approach.id, math.nan)
         use = PLANNED_SATURATION if math.isnan(flow) else flow / max(total_vph, 1e-9)
         for phase in approach.phases:
-            own = flow_vph.get(name_phase_flow(approach.id, phase), math.nan)
-            shared = use * capacity_vph[phase]
-            streams.append(
-                Stream(
-                    approach.id, phase, shared if math.isnan(own) else own, saturation_vph[phase]
-                )
-            )
+            lanes_vph = [
+                flow_vph.get(name_lane_flow(approach.id, lane), math.nan)
+                for lane in approach.phase_lanes.get(phase, ())
+            ]
+            own = sum(lanes_vph) if lanes_vph and has_own_lanes(approach, phase) else math.nan
+            if math.isnan(own):
+                own, lanes_vph = use * capacity_vph[phase], [0.0]
+            busiest = max(lanes_vph) / network.saturation_vph
+            streams.append(Stream(approach.id, phase, own, saturation_vph[phase], busiest))
     return tuple(streams)
 
 
@@ -156,7 +162,7 @@ def stream_delay_s(
 
     The formulas are the module's; the analysis period is `period_s`.
     """
-    y = stream.flow_vph / stream.saturation_vph
+    y = stream.flow_ratio
     u = green_ratio
     hours = period_s / 3600
     spread = 4 * y / (stream.saturation_vph * hours)
@@ -264,7 +270,7 @@ def find_longest_green_s(
 
 def _find_needs_s(streams: Sequence[Stream], cycle_s: float) -> NDArray[np.float64]:
     """Return the green a cycle at which each stream has the degree PROTECTED_SATURATION."""
-    ratios = np.array([s.flow_vph / s.saturation_vph for s in streams], dtype=np.float64)
+    ratios = np.array([s.flow_ratio for s in streams], dtype=np.float64)
     return cycle_s * ratios / PROTECTED_SATURATION
 
 
@@ -333,80 +339,3 @@ def _find_whole(
         ],
     )
     return np.round(found.x[:size]) + extra if found.success else None
-
-
-def find_known(batch: LoopBatch, values: NDArray[np.float64]) -> dict[str, float]:
-    """Return detector -> value for those values (D) that are there and can be trusted."""
-    return {
-        loop: float(value)
-        for loop, value, quality in zip(batch.detectors, values, batch.quality, strict=True)
-        if quality in (Quality.GOOD, Quality.ESTIMATED) and not math.isnan(value)
-    }
-
-
-class LoopFlows:
-    """Flow over named groups of loops, smoothed.
-
-    A loop without a trustworthy count is left out and the others stand for it; a group with none
-    keeps its last flow, NaN before the first.
-    """
-
-    def __init__(self, groups: Mapping[str, frozenset[str]]) -> None:
-        self._groups = {name: tuple(sorted(loops)) for name, loops in groups.items()}
-        self.flow_vph: dict[str, float] = dict.fromkeys(groups, math.nan)
-
-    def update(self, batch: LoopBatch) -> None:
-        counts = find_known(batch, to_vph(batch.count_veh, batch.interval_s))
-        gain = 1 - math.exp(-batch.interval_s / _SMOOTH_S)
-        for name, loops in self._groups.items():
-            known = [counts[loop] for loop in loops if loop in counts]
-            if not known:
-                continue
-            now_vph = sum(known) * len(loops) / len(known)
-            last_vph = self.flow_vph[name]
-            is_first = math.isnan(last_vph)
-            self.flow_vph[name] = now_vph if is_first else last_vph + gain * (now_vph - last_vph)
-
-
-def name_phase_flow(approach: str, phase: str) -> str:
-    """Return the name under which `build_approach_flows` meters one phase of an approach."""
-    return f"{approach}/{phase}"
-
-
-def build_approach_flows(network: Network) -> LoopFlows:
-    """Return the meters of every approach and of its phases.
-
-    An approach is metered at its stop line, or else at its advance loops; a phase at the stop line,
-    where it has lanes that no other phase uses and a loop in each.
-    """
-    groups = dict.fromkeys(network.approaches, frozenset[str]())
-    for kind in (DetectorKind.ADVANCE, DetectorKind.STOP_LINE):
-        for approach in groups:
-            loops = frozenset(
-                d.id
-                for d in network.detectors.values()
-                if d.approach == approach and d.kind is kind
-            )
-            groups[approach] = loops or groups[approach]
-    stop_loops = {
-        (d.approach, d.lane): d.id
-        for d in network.detectors.values()
-        if d.kind is DetectorKind.STOP_LINE
-    }
-    for entry in network.approaches.values():
-        users = [lane for lanes in entry.phase_lanes.values() for lane in lanes]
-        for phase, lanes in entry.phase_lanes.items():
-            own = [stop_loops[entry.id, lane] for lane in lanes if (entry.id, lane) in stop_loops]
-            if len(own) == len(lanes) and all(users.count(lane) == 1 for lane in lanes):
-                groups[name_phase_flow(entry.id, phase)] = frozenset(own)
-    return LoopFlows(groups)
-
-
-def find_section(network: Network, link: str) -> frozenset[str]:
-    """Return the loops of the fullest cross-section on a link, the last of equals."""
-    sections: dict[int, set[str]] = {}
-    for detector in network.detectors.values():
-        if detector.link == link:
-            sections.setdefault(round(detector.position_m / 10), set()).add(detector.id)
-    best = max(sections, key=lambda at: (len(sections[at]), at), default=None)
-    return frozenset() if best is None else frozenset(sections[best])

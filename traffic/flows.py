@@ -1,0 +1,102 @@
+"""Measured flows: of approaches, of lanes at their stop lines, of any group of loops."""
+
+import math
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from traffic.model import Approach, DetectorKind, Network
+from traffic.readings import LoopBatch, Quality
+from traffic.units import to_vph
+
+_SMOOTH_S = 300.0  # time constant
+
+
+def find_known(batch: LoopBatch, values: NDArray[np.float64]) -> dict[str, float]:
+    """Return detector -> value for those values (D) that are there and can be trusted."""
+    return {
+        loop: float(value)
+        for loop, value, quality in zip(batch.detectors, values, batch.quality, strict=True)
+        if quality in (Quality.GOOD, Quality.ESTIMATED) and not math.isnan(value)
+    }
+
+
+class LoopFlows:
+    """Flow over named groups of loops, smoothed.
+
+    A loop without a trustworthy count is left out and the others stand for it; a group with none
+    keeps its last flow, NaN before the first.
+    """
+
+    def __init__(self, groups: Mapping[str, frozenset[str]]) -> None:
+        self._groups = {name: tuple(sorted(loops)) for name, loops in groups.items()}
+        self.flow_vph: dict[str, float] = dict.fromkeys(groups, math.nan)
+
+    def update(self, batch: LoopBatch) -> None:
+        counts = find_known(batch, to_vph(batch.count_veh, batch.interval_s))
+        gain = 1 - math.exp(-batch.interval_s / _SMOOTH_S)
+        for name, loops in self._groups.items():
+            known = [counts[loop] for loop in loops if loop in counts]
+            if not known:
+                continue
+            now_vph = sum(known) * len(loops) / len(known)
+            last_vph = self.flow_vph[name]
+            is_first = math.isnan(last_vph)
+            self.flow_vph[name] = now_vph if is_first else last_vph + gain * (now_vph - last_vph)
+
+
+def name_lane_flow(approach: str, lane: int) -> str:
+    """Return the name under which `build_approach_flows` meters one lane of an approach."""
+    return f"{approach}/{lane}"
+
+
+def find_phase_flow_vph(
+    approach: Approach, phases: Iterable[str], flow_vph: Mapping[str, float]
+) -> float:
+    """Return what was measured in the lanes of these phases, or else on the whole approach."""
+    phases = tuple(phases)
+    lanes = {lane for phase in phases for lane in approach.phase_lanes.get(phase, ())}
+    own = sum(flow_vph.get(name_lane_flow(approach.id, lane), math.nan) for lane in lanes)
+    if lanes and not math.isnan(own) and all(has_own_lanes(approach, p) for p in phases):
+        return own
+    return flow_vph.get(approach.id, math.nan)
+
+
+def has_own_lanes(approach: Approach, phase: str) -> bool:
+    """Whether lanes at the stop line serve this phase, and no other phase is served by them."""
+    users = [lane for lanes in approach.phase_lanes.values() for lane in lanes]
+    own = approach.phase_lanes.get(phase, ())
+    return bool(own) and all(users.count(lane) == 1 for lane in own)
+
+
+def build_approach_flows(network: Network) -> LoopFlows:
+    """Return the meters of every approach, and of its lanes at the stop line.
+
+    An approach is metered at its stop line, or else at its advance loops.
+    """
+    groups = dict.fromkeys(network.approaches, frozenset[str]())
+    for kind in (DetectorKind.ADVANCE, DetectorKind.STOP_LINE):
+        for approach in groups:
+            loops = frozenset(
+                d.id
+                for d in network.detectors.values()
+                if d.approach == approach and d.kind is kind
+            )
+            groups[approach] = loops or groups[approach]
+    lanes = {
+        name_lane_flow(d.approach, d.lane): frozenset({d.id})
+        for d in network.detectors.values()
+        if d.kind is DetectorKind.STOP_LINE and d.approach is not None
+    }
+    return LoopFlows(groups | lanes)
+
+
+def find_section(network: Network, link: str) -> frozenset[str]:
+    """Return the loops of the fullest cross-section on a link, the last of equals."""
+    sections: dict[int, set[str]] = {}
+    for detector in network.detectors.values():
+        if detector.link == link:
+            sections.setdefault(round(detector.position_m / 10), set()).add(detector.id)
+    best = max(sections, key=lambda at: (len(sections[at]), at), default=None)
+    return frozenset() if best is None else frozenset(sections[best])
