@@ -227,7 +227,7 @@ def compute_figures(
             gate: float(truth.queue_m[g].max(initial=0.0)) for g, gate in enumerate(truth.gates)
         },
         "spillback_min_by_gate": {g: float(m) for g, m in zip(truth.gates, spilled, strict=True)},
-        "spillback_min": float(spilled.sum()),
+        "spillback_min": float(spilled.sum()) if truth.gates else None,
         "vehicles": len(trips.purpose),
         "arrived": int(trips.arrived.sum()),
         "never_departed": int((~trips.departed).sum()),

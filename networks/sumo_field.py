@@ -4,20 +4,20 @@ The simulation runs in this process (libsumo), or beside it with a window (traci
 imported when a field is opened, so that this module loads where SUMO is not installed.
 """
 
-import gzip
-import shutil
+import os
+import socket
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from math import ceil, sqrt
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import TracebackType
-from typing import IO, Any, Literal, Self, cast
-from xml.etree import ElementTree
+from typing import Any, Literal, Self
 
 from networks.driver_model import NAV_OPTIONS, DriverModel, Tally
 from networks.plain_xml import find_program
+from networks.route_files import copy_plain, list_vehicles
 from networks.scenario import LaneClosure, Scenario
 from networks.sumo_parts import CENTRE_S, Breakdowns, Heads, Loops, Street
 from traffic.advisory import Advisory
@@ -78,7 +78,12 @@ class SumoField:
         self._scratch = TemporaryDirectory(prefix="sumo-field-")
         try:
             with self._name_failure():
-                self._sumo.start(self._build_options(out, gui))
+                options = self._build_options(out, gui)
+                if gui:
+                    # With a port given, a window that does not open is tried once, not 60 times.
+                    self._sumo.start(options, port=_find_free_port())
+                else:
+                    self._sumo.start(options)
                 self._is_open = True
                 self._check_against_sumo()
                 self._loops = Loops(self._sumo, tuple(self.network.detectors), loops)
@@ -179,7 +184,8 @@ class SumoField:
         """End the simulation, which completes its files; harmless when closed already."""
         if self._is_open:
             self._is_open = False
-            self._sumo.close()
+            with suppress(self._sumo.FatalTraCIError):  # a window that a person has closed
+                self._sumo.close()
         self._scratch.cleanup()
 
     def _into_interval_s(self) -> float:
@@ -248,7 +254,7 @@ class SumoField:
             guided = [
                 vehicle
                 for file in (scenario.route_file, *scenario.additional_files)
-                for vehicle in list_vehicles(file)
+                for vehicle in list_vehicles(file, scenario.end_s)
                 if self._drivers.complies(vehicle)
             ]
             options |= dict(NAV_OPTIONS)
@@ -257,8 +263,10 @@ class SumoField:
         if out is not None:
             out = out.resolve()
             out.mkdir(parents=True, exist_ok=True)
-            _copy(scenario.net_file, out / "net.xml")
-            _copy(scenario.route_file, out / "routes.xml")
+            copy_plain(scenario.net_file, out / "net.xml")
+            copy_plain(scenario.route_file, out / "routes.xml")
+            for k, file in enumerate(scenario.additional_files, 1):
+                copy_plain(file, out / f"additional-{k}.xml")
             signals = Path(self._scratch.name) / "signals.add.xml"
             signals.write_text(
                 f'<additional><timedEvent type="SaveTLSStates" dest="{out / "tls_states.xml"}"/>'
@@ -268,6 +276,7 @@ class SumoField:
             options |= {
                 "--tripinfo-output": str(out / "tripinfo.xml"),
                 "--tripinfo-output.write-unfinished": "true",
+                "--tripinfo-output.write-undeparted": "true",
                 "--statistic-output": str(out / "statistic.xml"),
             }
         if additional:
@@ -278,7 +287,7 @@ class SumoField:
             find_program("sumo-gui") if gui else "sumo",
             *ours,
             *scenario.sumo_options,
-            *(["--start"] if gui else []),
+            *(["--start", "--quit-on-end"] if gui else []),
         ]
 
     @contextmanager
@@ -298,6 +307,8 @@ class SumoField:
 
 def _import_sumo(gui: bool) -> Any:
     if gui:
+        if sys.platform.startswith("linux") and not os.environ.get("DISPLAY"):
+            raise FieldError("a window needs a display: DISPLAY is not set")
         import traci
 
         return traci
@@ -310,39 +321,7 @@ def _import_sumo(gui: bool) -> Any:
     return libsumo
 
 
-def list_vehicles(route_file: Path) -> Iterator[str]:
-    """Yield the ids of a route file's vehicles; of a flow as many as it may at most send."""
-    with _open(route_file) as stream:
-        for _, element in ElementTree.iterparse(stream):
-            if element.tag in ("vehicle", "trip"):
-                yield element.attrib["id"]
-            elif element.tag == "flow":
-                yield from (f"{element.attrib['id']}.{k}" for k in range(_bound_flow(element)))
-            if element.tag in ("vehicle", "trip", "flow"):
-                element.clear()
-
-
-def _bound_flow(flow: ElementTree.Element) -> int:
-    if "number" in flow.attrib:
-        return int(flow.attrib["number"])
-    lasts_s = float(flow.attrib["end"]) - float(flow.get("begin", "0"))
-    for hourly in ("vehsPerHour", "perHour"):
-        if hourly in flow.attrib:
-            return ceil(lasts_s * float(flow.attrib[hourly]) / 3600.0)
-    if "probability" in flow.attrib:  # at most one each second
-        return ceil(lasts_s)
-    rate: str = flow.attrib["period"]
-    if rate.startswith("exp("):  # Poisson: six standard deviations above the mean
-        mean: float = lasts_s * float(rate[4:-1])
-        return ceil(mean + 6 * sqrt(mean) + 6)
-    return ceil(lasts_s / float(rate))
-
-
-def _open(file: Path) -> IO[bytes]:
-    return cast(IO[bytes], gzip.open(file, "rb")) if file.suffix == ".gz" else file.open("rb")
-
-
-def _copy(source: Path, target: Path) -> None:
-    """Copy a file, unpacked."""
-    with _open(source) as packed, target.open("wb") as plain:
-        shutil.copyfileobj(packed, plain)
+def _find_free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
