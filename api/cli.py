@@ -1,11 +1,8 @@
-"""The `traffic` command. Exit code 0: done, 2: what was asked cannot be, 1: a fault of ours."""
+"""The `traffic` command: what it is asked, and who does it."""
 
-import signal
-import sys
 import tempfile
 from pathlib import Path
-from types import FrameType
-from typing import Annotated, Any, NoReturn
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -14,7 +11,7 @@ from rich.table import Table
 from api.assembly import RESPONSES
 from api.comparing import check_out, find_inert, open_folder
 from api.comparing import compare as compare_runs
-from api.errors import USER_ERRORS, FaultError, UserError, attempt
+from api.errors import UserError, attempt
 from api.runs import Run
 from networks import SCENARIOS, load
 from networks.scenario import Scenario
@@ -29,9 +26,6 @@ app = typer.Typer(
 )
 console = Console(emoji=False)
 errors = Console(stderr=True, emoji=False, markup=False, highlight=False, soft_wrap=True)
-
-# What typer raises for a command line that it cannot read; newer ones bring a click of their own.
-UsageError: Any = typer.BadParameter.__bases__[0]
 
 
 def name_scenario(text: str) -> str:
@@ -185,32 +179,3 @@ def serve(
     serve_scenario(
         scenario, seed, speed, journal, {k: v for k, v in given.items() if v is not None}
     )
-
-
-def _stop(number: int, _: FrameType | None) -> NoReturn:
-    raise KeyboardInterrupt(number)
-
-
-def main() -> None:
-    """Entry point: one clear message for what the user can mend."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _stop)
-    try:
-        app(standalone_mode=False)
-    except typer.Exit as done:
-        sys.exit(done.exit_code)
-    except (typer.Abort, KeyboardInterrupt) as stop:
-        cause = stop.__cause__ or stop
-        if isinstance(cause, EOFError):  # typer makes one Abort of both
-            raise
-        errors.print("interrupted")
-        sys.exit(128 + (cause.args[0] if cause.args else signal.SIGINT))
-    except UsageError as error:
-        error.show()
-        sys.exit(2)
-    except USER_ERRORS as error:
-        errors.print(str(error), style="red")
-        sys.exit(2)
-    except FaultError as error:
-        errors.print(str(error), style="red")
-        sys.exit(1)

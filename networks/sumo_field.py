@@ -14,6 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import Any, Literal, Self
+from xml.sax.saxutils import quoteattr
 
 from networks.driver_model import NAV_OPTIONS, DriverModel, Tally
 from networks.plain_xml import find_program
@@ -72,7 +73,7 @@ class SumoField:
         self._is_open = False
         self._steps = round(1 / scenario.step_s) if scenario.step_s > 0 else 0
         self._commands: dict[str, CommandTrip] = {}
-        self._check(loops, managed)
+        self._check(loops, managed, out)
         self._sumo = _import_sumo(gui)
         self._drivers = DriverModel(scenario.drivers, scenario.seed, Street(self._sumo))
         self._scratch = TemporaryDirectory(prefix="sumo-field-")
@@ -198,10 +199,16 @@ class SumoField:
                     trip = self._commands[vehicle]
                     self._commands[vehicle] = replace(trip, arrived_s=self.now_s)
 
-    def _check(self, loops: frozenset[str], managed: frozenset[str]) -> None:
+    def _check(self, loops: frozenset[str], managed: frozenset[str], out: Path | None) -> None:
         scenario = self.scenario
         files = (scenario.net_file, scenario.route_file, *scenario.additional_files)
         problems = [f"file {file} is missing" for file in files if not file.is_file()]
+        # The simulator takes a comma for the end of a name, and what follows a colon for a port.
+        problems += [
+            f"file {file}: no comma may be in its path" for file in files if "," in str(file)
+        ]
+        if out is not None and ":" in str(out.resolve()):
+            problems.append(f"folder {out.resolve()}: no colon may be in its path")
         problems += [f"no loop {loop}" for loop in sorted(loops - self.network.detectors.keys())]
         for junction in sorted(managed - self.network.junctions.keys()):
             problems.append(f"no junction {junction}")
@@ -269,8 +276,9 @@ class SumoField:
                 copy_plain(file, out / f"additional-{k}.xml")
             signals = Path(self._scratch.name) / "signals.add.xml"
             signals.write_text(
-                f'<additional><timedEvent type="SaveTLSStates" dest="{out / "tls_states.xml"}"/>'
-                "</additional>"
+                '<additional><timedEvent type="SaveTLSStates" '
+                f"dest={quoteattr(str(out / 'tls_states.xml'))}/></additional>",
+                encoding="utf-8",
             )
             additional.append(str(signals))
             options |= {
