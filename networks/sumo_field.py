@@ -6,9 +6,10 @@ imported when a field is opened, so that this module loads where SUMO is not ins
 
 import os
 import socket
+import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -71,6 +72,7 @@ class SumoField:
         self.now_s = scenario.begin_s
         self._native = native
         self._is_open = False
+        self._window: subprocess.Popen[bytes] | None = None
         self._steps = round(1 / scenario.step_s) if scenario.step_s > 0 else 0
         self._commands: dict[str, CommandTrip] = {}
         self._check(loops, managed, out)
@@ -79,20 +81,15 @@ class SumoField:
         self._scratch = TemporaryDirectory(prefix="sumo-field-")
         try:
             with self._name_failure():
-                options = self._build_options(out, gui)
-                if gui:
-                    # With a port given, a window that does not open is tried once, not 60 times.
-                    self._sumo.start(options, port=_find_free_port())
-                else:
-                    self._sumo.start(options)
+                self._start(self._build_options(out, gui), gui)
                 self._is_open = True
                 self._check_against_sumo()
                 self._loops = Loops(self._sumo, tuple(self.network.detectors), loops)
                 self._heads = Heads(self._sumo, scenario.signal_indices, managed)
                 self._raise(list(self._heads.check()))
                 self._breakdowns = Breakdowns(self._sumo, scenario)
-        except FieldError:
-            self.close()
+        except BaseException:
+            self._abandon()
             raise
 
     def __enter__(self) -> Self:
@@ -104,7 +101,10 @@ class SumoField:
         error: BaseException | None,
         at: TracebackType | None,
     ) -> None:
-        self.close()
+        if error is None:
+            self.close()
+        else:
+            self._abandon()
 
     @property
     def simulator(self) -> Any:
@@ -185,9 +185,32 @@ class SumoField:
         """End the simulation, which completes its files; harmless when closed already."""
         if self._is_open:
             self._is_open = False
-            with suppress(self._sumo.FatalTraCIError):  # a window that a person has closed
-                self._sumo.close()
+            self._sumo.close()
         self._scratch.cleanup()
+
+    def _abandon(self) -> None:
+        """Close after a failure, which may have cut off a talk with the window half-way."""
+        if self._window is not None:
+            self._is_open = False
+            self._window.terminate()
+            self._window.wait()
+        self.close()
+
+    def _start(self, options: Sequence[str], gui: bool) -> None:
+        if not gui:
+            self._sumo.start(options)
+            return
+        port = _find_free_port()
+        self._window = subprocess.Popen([*options, "--remote-port", str(port)])
+        try:
+            # A label of its own: a connection that broke off keeps its name in use.
+            self._sumo.init(port, label=f"window {port}", proc=self._window)
+        except self._sumo.TraCIException as error:
+            display = os.environ.get("DISPLAY", "this machine")
+            raise FieldError(
+                f"scenario {self.scenario.id}: sumo-gui could not start on display {display}; "
+                "what it said is above"
+            ) from error
 
     def _into_interval_s(self) -> float:
         return (self.now_s - self.scenario.begin_s) % CENTRE_S
@@ -304,7 +327,7 @@ class SumoField:
             yield
         except (self._sumo.TraCIException, self._sumo.FatalTraCIError) as error:
             self._is_open = self._is_open or self._sumo.isLoaded()
-            self.close()
+            self._abandon()
             minutes, second = divmod(int(self.now_s), 60)
             clock = f"{minutes // 60:02}:{minutes % 60:02}:{second:02}"
             raise FieldError(
