@@ -52,3 +52,7 @@ def _run() -> int:
         errors.print(str(error), style="red")
         return 1
     return code if isinstance(code, int) else 0
+
+
+if __name__ == "__main__":
+    main()

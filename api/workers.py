@@ -76,7 +76,8 @@ def _start(run: Run, scratch: Path) -> tuple[Connection, _Worker]:
     context = multiprocessing.get_context("spawn")
     ear, mouth = context.Pipe(duplex=False)
     own = Path(tempfile.mkdtemp(dir=scratch))
-    process = context.Process(target=_work, args=(run, mouth, own))
+    name = f"{run.response} seed {run.seed}"
+    process = context.Process(target=_work, args=(run, mouth, own), name=name)
     # Ctrl-C goes to all processes of a terminal; the new one ignores it from its first moment.
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -185,16 +185,21 @@ class SumoField:
         """End the simulation, which completes its files; harmless when closed already."""
         if self._is_open:
             self._is_open = False
-            self._sumo.close()
+            with self._name_failure():
+                self._sumo.close()
         self._scratch.cleanup()
 
     def _abandon(self) -> None:
-        """Close after a failure, which may have cut off a talk with the window half-way."""
+        """Close after a failure, whatever the simulator says to it."""
+        self._is_open = False
         if self._window is not None:
-            self._is_open = False
+            # Not by its leave: a talk with it may have been cut off half-way.
             self._window.terminate()
             self._window.wait()
-        self.close()
+        elif self._sumo.isLoaded():
+            with suppress(self._sumo.TraCIException, self._sumo.FatalTraCIError):
+                self._sumo.close()
+        self._scratch.cleanup()
 
     def _start(self, options: Sequence[str], gui: bool) -> None:
         if not gui:
@@ -230,8 +235,8 @@ class SumoField:
         problems += [
             f"file {file}: no comma may be in its path" for file in files if "," in str(file)
         ]
-        if out is not None and ":" in str(out.resolve()):
-            problems.append(f"folder {out.resolve()}: no colon may be in its path")
+        if out is not None and set(",:") & set(str(out.resolve())):
+            problems.append(f"folder {out.resolve()}: no comma or colon may be in its path")
         problems += [f"no loop {loop}" for loop in sorted(loops - self.network.detectors.keys())]
         for junction in sorted(managed - self.network.junctions.keys()):
             problems.append(f"no junction {junction}")
@@ -326,7 +331,6 @@ class SumoField:
         try:
             yield
         except (self._sumo.TraCIException, self._sumo.FatalTraCIError) as error:
-            self._is_open = self._is_open or self._sumo.isLoaded()
             self._abandon()
             minutes, second = divmod(int(self.now_s), 60)
             clock = f"{minutes // 60:02}:{minutes % 60:02}:{second:02}"
