@@ -339,6 +339,8 @@ NOTES = (
     f"- A gate's queue: from the stop line to the last vehicle slower than 5 km/h; it spills back "
     f"within {SPILL_M:.0f} m of the upstream end of the approach.",
     "- Capacity drop: Cassidy and Bertini 1999.",
+    "- The demand is who is due between begin and end of the simulation, by SUMO's own account: "
+    "flows count, and who is due before the beginning does not.",
     "- A vehicle still on the road at the end counts with its time and distance until then; one "
     "that never departed with its wait from planned departure to the end.",
 )
