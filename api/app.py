@@ -29,21 +29,28 @@ TAGS = [
 
 
 class Guard:
-    """Bounds what a request may send, and sets the headers that every answer carries."""
+    """Bounds what a request may send and how long, and sets headers that every answer carries."""
 
-    def __init__(self, app: ASGIApp, max_body_bytes: int) -> None:
+    def __init__(self, app: ASGIApp, max_body_bytes: int, body_timeout_s: float) -> None:
         self._app = app
         self._max_body_bytes = max_body_bytes
+        self._body_timeout_s = body_timeout_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        received = 0
+        received, is_whole = 0, False
 
         async def receive_bounded() -> Message:
-            nonlocal received
-            message = await receive()
+            nonlocal received, is_whole
+            try:
+                async with asyncio.timeout(None if is_whole else self._body_timeout_s):
+                    message = await receive()
+            except TimeoutError:
+                detail = f"the body was not there within {self._body_timeout_s:g} s"
+                raise HTTPException(408, detail, {"Connection": "close"}) from None
+            is_whole = not message.get("more_body", False)
             received += len(message.get("body", b""))
             if received > self._max_body_bytes:
                 raise HTTPException(413, f"the body may have {self._max_body_bytes} bytes")
@@ -93,7 +100,11 @@ def create_app(service: Service, settings: Settings | None = None) -> FastAPI:
         redirect_slashes=False,
         lifespan=live,
     )
-    app.add_middleware(Guard, max_body_bytes=settings.max_body_bytes)
+    app.add_middleware(
+        Guard,
+        max_body_bytes=settings.max_body_bytes,
+        body_timeout_s=settings.send_timeout_s,
+    )
     app.include_router(operator.build_router(service, settings, events, token))
     app.include_router(partners.build_router(service, settings))
     add_problems(app)

@@ -1,18 +1,22 @@
-"""The `traffic` command. Exit code 0: done, 2: what was asked cannot be, 1: a fault of ours."""
+"""The `traffic` command: what it is asked, and who does it."""
 
-import sys
+import tempfile
 from pathlib import Path
 from typing import Annotated
 
-import click
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from api.assembly import RESPONSES
+from api.comparing import check_out, find_inert, open_folder
 from api.comparing import compare as compare_runs
-from api.errors import USER_ERRORS, UserError
-from networks import SCENARIOS
+from api.errors import UserError, attempt
+from api.runs import Run
+from networks import SCENARIOS, load
+from networks.scenario import Scenario
+
+MAX_SEED = 2**31 - 1  # the simulator's largest
 
 app = typer.Typer(
     help="Congestion response and signal timing: simulate, compare, serve, replay.",
@@ -20,11 +24,21 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-console = Console()
-errors = Console(stderr=True)
+console = Console(emoji=False)
+errors = Console(stderr=True, emoji=False, markup=False, highlight=False, soft_wrap=True)
+
+
+def name_scenario(text: str) -> str:
+    """A configuration by its whole path, so that its runs can be repeated from anywhere."""
+    return str(Path(text).resolve()) if text.endswith(".sumocfg") else text
+
 
 ScenarioName = Annotated[
-    str, typer.Argument(help="A name from `traffic scenarios`, a .sumocfg path, or resco:<map>.")
+    str,
+    typer.Argument(
+        help="A name from `traffic scenarios`, a .sumocfg path, or resco:<map>.",
+        callback=name_scenario,
+    ),
 ]
 
 
@@ -33,12 +47,14 @@ def parse_seeds(text: str) -> tuple[int, ...]:
     seeds: list[int] = []
     wrong = []
     for part in text.split(","):
-        first, dash, last = part.strip().partition("-")
-        if not (first.isdigit() and (last.isdigit() if dash else True)):
+        first, dash, last = (word.strip() for word in part.partition("-"))
+        ends = [first, last if dash else first]
+        # Longer ones are beyond the simulator's largest.
+        if not all(end.isascii() and end.isdigit() and len(end) <= 10 for end in ends):
             wrong.append(part)
             continue
-        span = range(int(first), int(last or first) + 1)
-        if not 1 <= len(span) <= 1000:
+        span = range(int(ends[0]), int(ends[1]) + 1)
+        if not 1 <= len(span) <= 1000 or span[-1] > MAX_SEED:
             wrong.append(part)
             continue
         seeds += span
@@ -70,16 +86,40 @@ def scenarios() -> None:
     console.print(table)
 
 
+def load_scenario(name: str) -> Scenario:
+    """Build it once here, so that what is wrong with it is said once and at once."""
+    with tempfile.TemporaryDirectory(prefix="traffic-") as scratch:
+        return load(name, 1, Path(scratch))
+
+
+def tell_inert(scenario: Scenario, kinds: tuple[str, ...]) -> None:
+    inert = find_inert(scenario, kinds)
+    if inert:
+        errors.print(
+            f"note: {scenario.id} has no bottleneck, or no means, for {', '.join(inert)}: "
+            "it runs as with none"
+        )
+
+
 @app.command()
 def run(
     scenario: ScenarioName,
     response: Annotated[str, typer.Option(help=" | ".join(RESPONSES))] = "full",
-    seed: Annotated[int, typer.Option(min=0)] = 1,
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED)] = 1,
     out: Annotated[Path | None, typer.Option(help="Folder that keeps the evidence.")] = None,
+    gui: Annotated[bool, typer.Option("--gui", help="Watch it in SUMO's window.")] = False,
 ) -> None:
     """Run one morning once and print its figures."""
-    (kind,) = parse_responses(response)
-    compare_runs(scenario, (kind,), (seed,), out, jobs=1, console=console)
+    kinds, loaded, _ = attempt(
+        lambda: parse_responses(response),
+        lambda: load_scenario(scenario),
+        lambda: check_out(out, scenario),
+    )
+    if len(kinds) > 1:
+        raise UserError([f"--response {response!r}: a run has one; see `traffic compare`"])
+    tell_inert(loaded, kinds)
+    with open_folder(out) as folder:
+        compare_runs([Run(scenario, kinds[0], seed, folder, gui)], 1, console)
 
 
 @app.command()
@@ -93,9 +133,16 @@ def compare(
     jobs: Annotated[int, typer.Option(min=1, max=256, help="Runs at the same time.")] = 2,
 ) -> None:
     """Run responses side by side, print paired differences, write summary.json, report.html."""
-    compare_runs(
-        scenario, parse_responses(responses), parse_seeds(seeds), out, jobs=jobs, console=console
+    kinds, numbers, loaded, _ = attempt(
+        lambda: parse_responses(responses),
+        lambda: parse_seeds(seeds),
+        lambda: load_scenario(scenario),
+        lambda: check_out(out, scenario),
     )
+    tell_inert(loaded, kinds)
+    with open_folder(out) as folder:
+        runs = [Run(scenario, kind, seed, folder) for seed in numbers for kind in kinds]
+        compare_runs(runs, jobs, console, kinds[0])
 
 
 @app.command()
@@ -111,33 +158,24 @@ def replay(
 
 @app.command()
 def serve(
-    scenario: Annotated[str, typer.Option(help="As for `traffic run`.")] = "heishizi",
+    scenario: Annotated[
+        str, typer.Option(help="As for `traffic run`.", callback=name_scenario)
+    ] = "heishizi",
     speed: Annotated[float, typer.Option(help="Multiple of real time.")] = 1.0,
-    host: Annotated[str, typer.Option(help="Loopback unless told otherwise.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535)] = 8080,
-    seed: Annotated[int, typer.Option(min=0)] = 1,
+    host: Annotated[
+        str | None, typer.Option(help="Else TRAFFIC_HOST, else 127.0.0.1.", show_default=False)
+    ] = None,
+    port: Annotated[
+        int | None,
+        typer.Option(min=0, max=65535, help="Else TRAFFIC_PORT, else 8080.", show_default=False),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED)] = 1,
     journal: Annotated[Path, typer.Option(help="Record of the run.")] = Path("journal.jsonl"),
 ) -> None:
     """Serve the engine: state, alerts, response plans, advisories, events."""
     from api.serving import serve_scenario
 
+    given = {"host": host, "port": port}
     serve_scenario(
-        scenario, seed=seed, speed=speed, host=host, port=port, journal=journal, console=console
+        scenario, seed, speed, journal, {k: v for k, v in given.items() if v is not None}
     )
-
-
-def main() -> None:
-    """Entry point: one clear message for what the user can mend."""
-    try:
-        app(standalone_mode=False)
-    except typer.Exit as done:
-        sys.exit(done.exit_code)
-    except (typer.Abort, KeyboardInterrupt):
-        errors.print("interrupted")
-        sys.exit(130)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
-    except USER_ERRORS as error:
-        errors.print(str(error), style="red", markup=False, highlight=False)
-        sys.exit(2)

@@ -1,6 +1,7 @@
 """What a user can mend: one clear message and exit code 2. All else is a fault of ours."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 from api.evidence import EvidenceError
 from networks.sumo_field import FieldError
@@ -15,4 +16,21 @@ class UserError(ValueError):
         super().__init__("\n".join(problems))
 
 
+class FaultError(RuntimeError):
+    """A fault of ours whose traceback has been printed already."""
+
+
 USER_ERRORS = (EvidenceError, FieldError, JournalError, ModelError, UserError)
+
+
+def attempt(*steps: Callable[[], Any]) -> list[Any]:
+    """Return what each step gives. Raises UserError with the problems of all that fail."""
+    results, problems = [], []
+    for step in steps:
+        try:
+            results.append(step())
+        except USER_ERRORS as error:
+            problems.append(str(error))
+    if problems:
+        raise UserError(problems)
+    return results

@@ -187,24 +187,6 @@ def read_statistic(path: Path) -> Statistic:
     )
 
 
-def read_departures(path: Path) -> dict[str, float]:
-    """Read each vehicle's planned departure in seconds from a route file.
-
-    Flows name no vehicles and are left out, as are departures that wait for an event.
-    """
-    departures: dict[str, float] = {}
-    for _, attributes in _elements(path, "vehicle", "trip"):
-        parts = attributes.get("depart", "").split(":")
-        try:
-            numbers = [float(part) for part in parts]
-        except ValueError:
-            continue
-        # SUMO takes seconds, h:m:s and d:h:m:s.
-        weighted = zip(reversed(numbers), (1.0, 60.0, 3600.0, 86400.0), strict=False)
-        departures[attributes.get("id", "")] = sum(n * weight for n, weight in weighted)
-    return departures
-
-
 def name_purpose(vehicle: str, purposes: tuple[str, ...]) -> str:
     """The part of the id before the dot when the scenario names it, "other" when not.
 
@@ -217,35 +199,30 @@ def name_purpose(vehicle: str, purposes: tuple[str, ...]) -> str:
 
 
 def read_trips(folder: Path, purposes: tuple[str, ...], statistic: Statistic) -> Trips:
-    """Read tripinfo.xml and routes.xml of a run into one row per vehicle of the demand.
+    """Read tripinfo.xml of a run into one row per vehicle of the demand.
 
     A vehicle on the road at the end counts until then; one that never departed waits from its
-    planned departure until then. Raises EvidenceError when files are missing or broken, or when
-    vehicles waited to depart that neither file names.
+    planned departure until then. Raises EvidenceError when the file is missing or broken, or
+    when vehicles waited to depart that it does not name.
     """
     rows: list[tuple[str, float, float, float, bool, bool]] = []
-    planned = read_departures(folder / "routes.xml")
     path = folder / "tripinfo.xml"
-    seen = set()
     for _, trip in _elements(path, "tripinfo"):
         vehicle = trip.get("id", "")
-        seen.add(vehicle)
         delay_s = _get_float(path, trip, "departDelay")
         if _get_float(path, trip, "depart") < 0:
-            rows.append((vehicle, 0.0, 0.0, delay_s, False, False))
+            # One due in the last second had no step left to depart in.
+            if delay_s >= 1.0:
+                rows.append((vehicle, 0.0, 0.0, delay_s, False, False))
             continue
         arrived = _get_float(path, trip, "arrival") >= 0 and not trip.get("vaporized")
         length_m, travel_s = (_get_float(path, trip, n) for n in ("routeLength", "duration"))
         rows.append((vehicle, length_m, travel_s, delay_s, True, arrived))
-    for vehicle, depart_s in planned.items():
-        # One due in the last second had no step left to depart in.
-        if vehicle not in seen and depart_s < statistic.end_s - 1.0:
-            rows.append((vehicle, 0.0, 0.0, statistic.end_s - depart_s, False, False))
     never = sum(not row[4] for row in rows)
     if never < statistic.waiting:
         raise EvidenceError(
             f"{path}: {statistic.waiting} vehicles waited to depart at the end, but only {never} "
-            "are named here or in routes.xml; write undeparted vehicles too"
+            "are named; have SUMO write undeparted vehicles too"
         )
     return Trips(
         tuple(name_purpose(row[0], purposes) for row in rows),
@@ -257,13 +234,18 @@ def read_trips(folder: Path, purposes: tuple[str, ...], statistic: Statistic) ->
     )
 
 
+def name_partial(target: Path, process: int) -> Path:
+    """Where a process writes what becomes `target` when all is done."""
+    return target.with_name(f".{target.name}.{process}.partial")
+
+
 @contextmanager
 def finished_folder(target: Path) -> Iterator[Path]:
     """Give a folder to write in that becomes `target` only when the block ends without an error.
 
     An earlier `target` is replaced at that moment; after an error or Ctrl-C it stands untouched.
     """
-    work = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    work = name_partial(target, os.getpid())
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
     try:

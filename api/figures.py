@@ -228,7 +228,7 @@ def compute_figures(
             gate: float(truth.queue_m[g].max(initial=0.0)) for g, gate in enumerate(truth.gates)
         },
         "spillback_min_by_gate": {g: float(m) for g, m in zip(truth.gates, spilled, strict=True)},
-        "spillback_min": float(spilled.sum()),
+        "spillback_min": float(spilled.sum()) if truth.gates else None,
         "vehicles": len(trips.purpose),
         "arrived": int(trips.arrived.sum()),
         "never_departed": int((~trips.departed).sum()),
@@ -341,6 +341,8 @@ NOTES = (
     f"within {SPILL_M:.0f} m of the upstream end of the approach.",
     "- Breakdown: a dip that 15 min outweigh is none (HCM 6th edition, chapter 26). Capacity drop: "
     "Cassidy and Bertini 1999.",
+    "- The demand is who is due between begin and end of the simulation, by SUMO's own account: "
+    "flows count, and who is due before the beginning does not.",
     "- A vehicle still on the road at the end counts with its time and distance until then; one "
     "that never departed with its wait from planned departure to the end.",
 )

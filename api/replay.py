@@ -2,14 +2,16 @@
 
 import tempfile
 from collections.abc import Iterable, Iterator
-from itertools import zip_longest
+from math import inf
 from pathlib import Path
+from typing import Any
 
 from api.assembly import build_engine
 from networks import load
 from networks.replay_field import ReplayField
 from traffic.control import RawReadings
 from traffic.journal import Journal, JournalError, read_header, read_steps
+from traffic.model import Network
 from traffic.response import Order
 
 JOURNAL = "journal.jsonl"
@@ -19,23 +21,29 @@ class _Checker:
     """A stream that holds each written line against the recorded one."""
 
     def __init__(self, lines: Iterable[str]) -> None:
-        self._lines = zip_longest(lines, ())
-        self.number = 0
+        self._lines = iter(lines)
+        self._number = 0
 
     def write(self, text: str) -> None:
-        self.number += 1
-        recorded, _ = next(self._lines, (None, None))
+        self._number += 1
+        recorded = next(self._lines, None)
+        if recorded is None:
+            raise JournalError(f"line {self._number} is missing: the recording was cut off there")
         if text != recorded:
             raise JournalError(
-                f"line {self.number} differs\nrecorded: {str(recorded).strip()[:400]}\n"
+                f"line {self._number} differs\nrecorded: {recorded.strip()[:400]}\n"
                 f"repeated: {text.strip()[:400]}"
             )
+
+    def finish(self) -> None:
+        if next(self._lines, None) is not None:
+            raise JournalError(f"line {self._number + 1} follows the end of the run")
 
 
 def replay_run(folder: Path) -> int:
     """Run the engine on the recorded readings and orders; return the number of steps.
 
-    Raises JournalError naming the first record that differs or cannot be read.
+    Raises JournalError naming the file and the first record that differs or cannot be read.
     """
     path = folder / JOURNAL
     try:
@@ -47,33 +55,61 @@ def replay_run(folder: Path) -> int:
         raise JournalError(f"{path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise JournalError(f"{path}: not UTF-8: {error.reason}") from error
+    except JournalError as error:
+        raise JournalError(f"{path}: {error}") from error
 
 
-def _repeat(header: dict[str, object], recorded: Iterable[str], compared: Iterable[str]) -> int:
-    missing = [name for name in ("scenario", "response", "seed", "managed") if name not in header]
-    if missing:
-        raise JournalError(f"line 1: the header lacks {', '.join(missing)}")
+def _repeat(header: dict[str, Any], recorded: Iterable[str], compared: Iterable[str]) -> int:
+    name, response, seed, managed = _read_setup(header)
     orders: list[tuple[Order, ...]] = []
     steps = 0
 
     def readings() -> Iterator[RawReadings]:
+        before_s = -inf
         for raw, given in read_steps(recorded):
+            _check_reading(raw, before_s, scenario.network)
+            before_s = raw.now_s
             orders.append(given)
             yield raw
+        if not orders:
+            raise JournalError("line 2 is missing: the recording holds no step")
 
     with tempfile.TemporaryDirectory(prefix="traffic-") as scratch:
-        scenario = load(str(header["scenario"]), int(str(header["seed"])), Path(scratch))
-        own = {key: header[key] for key in ("scenario", "response", "seed", "managed")}
+        scenario = load(name, seed, Path(scratch))
+        strange = sorted(managed - scenario.network.plans.keys())
+        if strange:
+            raise JournalError(f"line 1: scenario {name} has no junction {', '.join(strange)}")
         field = ReplayField(scenario.network, readings())
-        managed = frozenset(str(junction) for junction in header["managed"])  # type: ignore[attr-defined]
-        engine = build_engine(
-            scenario,
-            field,
-            managed,
-            Journal(_Checker(compared), own),
-            automatic=str(header["response"]),
-        )
+        checker = _Checker(compared)
+        own = {"scenario": name, "response": response, "seed": seed, "managed": sorted(managed)}
+        journal = Journal(checker, own)
+        engine = build_engine(scenario, field, managed, journal, automatic=response)
         while True:
             steps += 1
             if engine.step(orders[steps - 1]) is None:
+                journal.end()
+                checker.finish()
                 return steps
+
+
+def _read_setup(header: dict[str, Any]) -> tuple[str, str, int, frozenset[str]]:
+    expected = {"scenario": str, "response": str, "seed": int, "managed": list}
+    problems = [
+        f"line 1: the header's {name} is {header.get(name, 'missing')!r}"
+        for name, kind in expected.items()
+        if not isinstance(header.get(name), kind)
+    ]
+    if problems:
+        raise JournalError("\n".join(problems))
+    managed = frozenset(str(junction) for junction in header["managed"])
+    return header["scenario"], header["response"], header["seed"], managed
+
+
+def _check_reading(raw: RawReadings, before_s: float, network: Network) -> None:
+    """Raise JournalError unless the engine of this scenario can have seen it."""
+    if not before_s < raw.now_s:
+        raise JournalError(f"step at {raw.now_s} s follows the one at {before_s} s")
+    for batch in (raw.local, raw.centre):
+        strange = sorted(set(batch.detectors) - network.detectors.keys()) if batch else []
+        if strange:
+            raise JournalError(f"step at {raw.now_s} s: the scenario has no loop {strange[0]}")

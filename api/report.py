@@ -18,6 +18,7 @@ RESPONSE_NAMES: Mapping[str, Mapping[str, str]] = {
     "none": {"en": "no response", "zh": "无处置"},
     "nav": {"en": "navigation apps alone", "zh": "仅导航改道"},
     "gating": {"en": "gating", "zh": "上游截流"},
+    "timing": {"en": "retimed detours", "zh": "分流路线配时调整"},
     "advice": {"en": "detour advice", "zh": "绕行建议"},
     "full": {"en": "full response", "zh": "完整处置"},
 }
@@ -98,11 +99,16 @@ def _describe_mean(name: str, mean: Mapping[str, Any] | None) -> dict[str, Any] 
 
 
 def build_rows(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The table: a row per figure with each response's mean and its difference to the baseline."""
+    """The table: a row per figure with each response's mean and its difference to the baseline.
+
+    A figure that no run has is left out: a city without a bottleneck has no onset.
+    """
     responses = summary["responses"]
     names = next(iter(responses.values()))["mean"]
     rows = []
     for name in names:
+        if all(of["mean"][name] is None for of in responses.values()):
+            continue
         base, _, key = name.partition(".")
         field = FIELDS[base]
         rows.append(
@@ -134,6 +140,8 @@ def build_headlines(summary: Mapping[str, Any], shown: str) -> list[dict[str, An
         is_lead = name == "warning_lead_min"
         if is_lead and before is not None:
             after, before = before, None
+        if after is None and before is None:
+            continue
         cards.append(
             {
                 **title,
@@ -179,6 +187,8 @@ def build_report(folder: Path, summary: Mapping[str, Any], shown: str | None = N
 
     drawn = [run for run in runs if run["seed"] == seed]
     gated = [run for run in drawn if run["gates"]]
+    is_watched = any(run["alerts"] or run["bottleneck_m"] is not None for run in runs)
+    watched = runs if is_watched else []
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -206,7 +216,9 @@ def build_report(folder: Path, summary: Mapping[str, Any], shown: str | None = N
             if run["response"] == response and run["speed_kmh"]
         ],
         scale=Markup(charts.draw_speed_scale()),
-        alerts=Markup(charts.draw_alerts(runs, [get_onset(run) for run in runs])),
+        alerts=Markup(charts.draw_alerts(runs, [get_onset(run) for run in runs]))
+        if watched
+        else None,
         queues=Markup(charts.draw_queues(gated)) if gated else None,
         drawn=[run["response"] for run in drawn],
         texts=[mark for run in drawn if run["response"] == shown for mark in run["alerts"]],

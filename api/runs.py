@@ -29,6 +29,7 @@ class Run:
     response: str
     seed: int
     folder: Path  # of the whole comparison
+    gui: bool = False  # watch it in a window
 
     @property
     def target(self) -> Path:
@@ -56,11 +57,10 @@ def run_once(run: Run, tell: Callable[[float], None]) -> None:
         alerts, activated, vetoes = AlertLog(), set(), 0
         with (
             (out / "journal.jsonl").open("w", encoding="utf-8") as stream,
-            SumoField(scenario, out, managed=managed, native=native) as field,
+            SumoField(scenario, out, managed=managed, gui=run.gui, native=native) as field,
         ):
-            engine = build_engine(
-                scenario, field, managed, Journal(stream, header), automatic=run.response
-            )
+            journal = Journal(stream, header)
+            engine = build_engine(scenario, field, managed, journal, automatic=run.response)
             sampler = TruthSampler(field)
             told_s = scenario.begin_s
             while (snapshot := engine.step()) is not None:
@@ -78,6 +78,7 @@ def run_once(run: Run, tell: Callable[[float], None]) -> None:
                 if snapshot.time_s - told_s >= PROGRESS_S:
                     told_s = snapshot.time_s
                     tell((told_s - scenario.begin_s) / (scenario.end_s - scenario.begin_s))
+            journal.end()
             sampler.sample()
             seen = sampler.finish()
         log = RunLog(

@@ -27,6 +27,7 @@ from traffic.snapshot import Snapshot, Strategy
 PACE_STEPS = 60  # over which the pace is measured
 SLOW_SHARE = 0.9  # of the asked pace, below which the service is degraded
 BAD_LOOP_SHARE = 0.1  # of loops not trusted, above which the service is degraded
+MIN_SPEED = 1 / 3600  # simulated seconds a real second
 MAX_LAG_S = 1.0  # real seconds that the engine may catch up
 
 log = logging.getLogger(__name__)
@@ -111,6 +112,12 @@ class PlanView:
 Listener = Callable[[Published, Published], None]
 
 
+def check_speed(speed: float) -> None:
+    """Raise ModelError unless the engine can run at it: an hour a step is as slow as it gets."""
+    if not speed >= MIN_SPEED:
+        raise ModelError("service", [f"speed {speed} must be above 0, and at least {MIN_SPEED:g}"])
+
+
 class Service:
     """Owns the engine; all methods but the thread's own return at once.
 
@@ -127,8 +134,7 @@ class Service:
         *,
         stale_s: float = 30.0,
     ) -> None:
-        if not speed > 0:
-            raise ModelError("service", [f"speed {speed} must be above 0"])
+        check_speed(speed)
         self.network = network
         self.speed = speed
         self._open_engine = open_engine

@@ -1,17 +1,18 @@
 """`traffic serve`: a simulated city behind the doors."""
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
-from rich.console import Console
 
 from api.app import create_app, serve
 from api.assembly import build_engine, build_plans, find_managed
-from api.errors import UserError
-from api.service import Service
+from api.errors import UserError, attempt
+from api.service import Service, check_speed
 from api.settings import Settings
 from networks import load
 from networks.sumo_field import SumoField
@@ -36,46 +37,66 @@ class SimulatedCity:
 
 
 def serve_scenario(
-    name: str, seed: int, speed: float, host: str, port: int, journal: Path, console: Console
+    name: str, seed: int, speed: float, journal: Path, given: Mapping[str, Any]
 ) -> None:
     """Serve a scenario until interrupted; orders come from people, none is given by itself.
 
-    Raises UserError for settings that cannot be and for an address that cannot be had.
+    `given` are settings that stand above the environment's. Raises UserError for a wish that
+    cannot be met, with all problems at once, and for an address that cannot be had.
     """
+    with tempfile.TemporaryDirectory(prefix="traffic-") as scratch:
+        settings, _, scenario, _ = attempt(
+            lambda: _read_settings(given),
+            lambda: check_speed(speed),
+            lambda: load(name, seed, Path(scratch)),
+            lambda: _check_journal(journal),
+        )
+        managed = find_managed(scenario, ("full",))
+        header = {"scenario": name, "response": "none", "seed": seed, "managed": sorted(managed)}
+
+        @contextmanager
+        def open_engine() -> Iterator[SimulatedCity]:
+            _move_aside(journal)
+            with (
+                journal.open("w", encoding="utf-8") as stream,
+                SumoField(scenario, managed=managed) as field,
+            ):
+                record = Journal(stream, header)
+                yield SimulatedCity(build_engine(scenario, field, managed, record), field)
+                record.end()
+
+        plans = build_plans(scenario)
+        service = Service(open_engine, scenario.network, plans, speed, stale_s=settings.stale_s)
+        try:
+            serve(create_app(service, settings), settings)
+        except OSError as error:
+            place = f"{settings.host} port {settings.port}"
+            raise UserError([f"cannot listen on {place}: {error.strerror}"]) from error
+
+
+def _read_settings(given: Mapping[str, Any]) -> Settings:
     try:
-        settings = Settings(host=host, port=port)
+        return Settings(**given)
     except ValidationError as error:
         raise UserError(
             f"setting {'.'.join(map(str, e['loc']))}: {e['msg']}"  # no input: it may be the token
             for e in error.errors(include_url=False, include_input=False)
         ) from error
-    with tempfile.TemporaryDirectory(prefix="traffic-") as scratch:
-        scenario = load(name, seed, Path(scratch))
-        managed = find_managed(scenario, ("full",))
 
-        @contextmanager
-        def open_engine() -> Iterator[SimulatedCity]:
-            header = {
-                "scenario": name,
-                "response": "none",
-                "seed": seed,
-                "managed": sorted(managed),
-            }
-            with (
-                journal.open("w", encoding="utf-8") as stream,
-                SumoField(scenario, managed=managed) as field,
-            ):
-                engine = build_engine(scenario, field, managed, Journal(stream, header))
-                yield SimulatedCity(engine, field)
 
-        service = Service(
-            open_engine,
-            scenario.network,
-            build_plans(scenario),
-            speed,
-            stale_s=settings.stale_s,
-        )
-        try:
-            serve(create_app(service, settings), settings)
-        except OSError as error:
-            raise UserError([f"cannot listen on {host} port {port}: {error.strerror}"]) from error
+def _check_journal(journal: Path) -> None:
+    """Raise UserError unless it can be written."""
+    is_new = not journal.exists()
+    try:
+        journal.open("a").close()
+        if is_new:
+            journal.unlink()
+    except OSError as error:
+        raise UserError([f"--journal {journal}: {error.strerror}"]) from error
+
+
+def _move_aside(journal: Path) -> None:
+    """Keep the record of an earlier run: one starts again after a fault, and it tells of it."""
+    if journal.is_file() and journal.stat().st_size:
+        names = (journal.with_suffix(f".{k}{journal.suffix}") for k in count(1))
+        journal.rename(next(name for name in names if not name.exists()))

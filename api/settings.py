@@ -34,7 +34,8 @@ class Settings(BaseSettings):
     token: Annotated[SecretStr, AfterValidator(_check_token)] | None = None
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8080  # 0: any free one
-    day: date = date(2025, 3, 10)  # the simulated day, a Monday
+    # The simulated day, a Monday; not so early or late that a moment has no date.
+    day: Annotated[date, Field(ge=date(1900, 1, 1), le=date(9000, 1, 1))] = date(2025, 3, 10)
     # Asia/Shanghai, no daylight saving time.
     utc_offset_h: Annotated[float, Field(ge=-12, le=14)] = 8.0
     # How long a partner may keep what it fetched.

@@ -13,7 +13,7 @@ from traffic.performance import Interval, mean_interval
 FORMAT = 1
 CLOCK = "s after midnight"
 # Little help to much help; others follow.
-ORDER = ("none", "nav", "gating", "advice", "full")
+ORDER = ("none", "nav", "gating", "timing", "advice", "full")
 
 
 @dataclass(frozen=True)

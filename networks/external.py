@@ -2,15 +2,16 @@
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
+from math import isfinite, nan
 from pathlib import Path
 from xml.etree import ElementTree
 
 from networks.loops import write_loops
+from networks.route_files import TRAFFIC, UNREADABLE, find_departures, parse_time
 from networks.scenario import Scenario
-from networks.sumo_xml import CompiledNetwork, read_elements, read_network
+from networks.sumo_xml import CompiledNetwork, read_elements, read_network, require_signals
 from traffic.model import Detector, DetectorKind, ModelError, Network
 
 _log = logging.getLogger(__name__)
@@ -29,12 +30,14 @@ _NAMES = {
     "end": ("end", "e"),
     "step-length": ("step-length",),
 }
-# Options about the seed, the window, what is printed: whoever runs the scenario decides those.
+# Options about the seed, the window, what is printed and counted: whoever runs the scenario
+# decides those.
 _NOT_OURS = frozenset(
     (
         *("seed", "random", "precision", "configuration-file", "save-configuration"),
         *("gui-settings-file", "start", "quit-on-end", "delay", "window-size", "window-pos"),
         *("remote-port", "num-clients", "tracker-interval", "demo"),
+        "max-depart-delay",  # a vehicle that waits counts with its wait, and is not given up
         *("verbose", "v", "log", "message-log", "error-log", "no-warnings", "no-step-log"),
         *("step-log.period", "duration-log.statistics", "duration-log.disable"),
         *("xml-validation", "xml-validation.net", "xml-validation.routes"),
@@ -67,20 +70,13 @@ def load_configuration(
     """
     config = _read_config(path)
     net_file, routes, additional = _check_files(config)
-    begin_s = _read_time(config, "begin", 0.0)
-    end_s = _read_time(config, "end", -1.0)
-    departures_s = [_find_last_departure(file) for file in (*routes, *additional)]
-    last_s = max((moment for moment in departures_s if moment is not None), default=None)
-    if last_s is None:
-        raise ModelError(f"configuration {path}", ["its route files hold no traffic"])
-    if end_s < 0:
-        end_s = max(begin_s, last_s) + UNKNOWN_END_S
-        _log.warning("%s sets no end; the run ends at %g s", path, end_s)
+    window = _read_window(config, (*routes, *additional))
     own = [loop for file in additional for loop in _read_loops(file)]
     compiled = read_network(
         net_file, scenario_id, program_files=additional, loops={} if own else None
     )
     network = _take_loops(compiled, own, path) if own else compiled.network
+    require_signals(network)
     loops_file = write_loops(network.detectors.values(), folder / "loops.add.xml")
     # SUMO reads additional files first and a type must be known before its vehicles, so the
     # earlier route files go there.
@@ -91,9 +87,9 @@ def load_configuration(
         net_file=net_file,
         route_file=routes[-1],
         additional_files=(*additional, *routes[:-1], loops_file),
-        begin_s=begin_s,
-        end_s=end_s,
-        step_s=_read_time(config, "step-length", 1.0),
+        begin_s=window.begin_s,
+        end_s=window.end_s,
+        step_s=window.step_s,
         seed=seed,
         signal_indices=compiled.signal_indices,
         sumo_options=tuple(_pass_on(config)),
@@ -126,10 +122,11 @@ def find_resco_maps() -> dict[str, Path]:
 
 def _read_config(path: Path) -> _Config:
     if not path.is_file():
-        raise ModelError(f"configuration {path}", ["does not exist"])
+        problem = "is no file" if path.exists() else "does not exist"
+        raise ModelError(f"configuration {path}", [problem])
     try:
         root = ElementTree.parse(path).getroot()
-    except (ElementTree.ParseError, UnicodeDecodeError, OSError) as error:
+    except UNREADABLE as error:
         raise ModelError(f"configuration {path}", [f"can't be read: {error}"]) from error
     options: dict[str, str] = {}
     for element in root.iter():
@@ -148,7 +145,7 @@ def _check_files(config: _Config) -> tuple[Path, list[Path], list[Path]]:
     if not routes:
         problems.append("names no route-files")
     problems += [
-        f"file {file} does not exist"
+        f"file {file} {'is no file' if file.exists() else 'does not exist'}"
         for file in (*nets, *routes, *additional)
         if not file.is_file()
     ]
@@ -157,37 +154,57 @@ def _check_files(config: _Config) -> tuple[Path, list[Path], list[Path]]:
     return nets[0], routes, additional
 
 
-def _read_time(config: _Config, name: str, default_s: float) -> float:
-    text = config.get(name)
-    if text is None:
-        return default_s
+@dataclass(frozen=True)
+class _Window:
+    begin_s: float
+    end_s: float
+    step_s: float
+
+
+def _read_window(config: _Config, files: Iterable[Path]) -> _Window:
+    """Read what span is simulated, and check that somebody departs in it."""
+    problems: list[str] = []
+    begin_s, end_s, step_s = (
+        _read_time(config, name, default_s, problems)
+        for name, default_s in (("begin", 0.0), ("end", -1.0), ("step-length", 1.0))
+    )
+    traffic = [element for file in files for element in read_elements(file, *TRAFFIC)]
     try:
-        return _parse_time(text)
+        departures = find_departures(traffic)
     except ValueError as error:
-        problem = f"{name} {text!r} is no time in seconds or h:m:s"
-        raise ModelError(f"configuration {config.path}", [problem]) from error
+        departures, problem = None, f"its route files can't be read: {error}"
+    else:
+        problem = "its route files hold no traffic"
+    if departures is None:
+        raise ModelError(f"configuration {config.path}", [*problems, problem])
+    first_s, last_s = departures
+    if end_s < 0 and not problems:
+        end_s = max(begin_s, last_s) + UNKNOWN_END_S
+        _log.warning("%s sets no end; the run ends at %g s", config.path, end_s)
+    if not problems and not begin_s < end_s:
+        problems.append(f"begin {begin_s:g} s must be before end {end_s:g} s")
+    if not problems and not (first_s < end_s and begin_s <= last_s):
+        problems.append(
+            f"nobody departs: its demand lasts from {first_s:g} s to {last_s:g} s, the simulation "
+            f"from {begin_s:g} s to {end_s:g} s"
+        )
+    if step_s <= 0 or abs(round(1 / step_s) * step_s - 1) > 1e-9:
+        problems.append(f"step-length {step_s:g} s must divide a second")
+    if problems:
+        raise ModelError(f"configuration {config.path}", problems)
+    return _Window(begin_s, end_s, step_s)
 
 
-def _parse_time(text: str) -> float:
-    """Return seconds of a number or d:h:m:s, as SUMO writes times; raises ValueError."""
-    total_s = 0.0
-    for part, unit_s in zip(reversed(text.split(":")), (1.0, 60.0, 3600.0, 86400.0), strict=False):
-        total_s += float(part) * unit_s
-    return total_s
-
-
-_DEMAND = ("vehicle", "trip", "flow", "person", "personFlow", "container", "containerFlow")
-
-
-def _find_last_departure(file: Path) -> float | None:
-    """Return the last departure or end of a flow in the file, seconds; None without traffic."""
-    elements = read_elements(file, *_DEMAND)
-    last_s = 0.0 if elements else None
-    for element in elements:
-        with suppress(ValueError):  # "triggered" and the like: some other departure counts
-            moment_s = _parse_time(element.get("end", element.get("depart", "0")))
-            last_s = max(last_s or 0.0, moment_s)
-    return last_s
+def _read_time(config: _Config, name: str, default_s: float, problems: list[str]) -> float:
+    text = config.get(name)
+    try:
+        moment_s = default_s if text is None else parse_time(text)
+    except ValueError:
+        moment_s = nan
+    if isfinite(moment_s):
+        return moment_s
+    problems.append(f"{name} {text!r} is no time in seconds or h:m:s")
+    return default_s
 
 
 def _pass_on(config: _Config) -> Iterable[str]:

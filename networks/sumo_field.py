@@ -4,20 +4,22 @@ The simulation runs in this process (libsumo), or beside it with a window (traci
 imported when a field is opened, so that this module loads where SUMO is not installed.
 """
 
-import gzip
-import shutil
+import os
+import socket
+import subprocess
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from math import ceil, sqrt
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import TracebackType
-from typing import IO, Any, Literal, Self, cast
-from xml.etree import ElementTree
+from typing import Any, Literal, Self
+from xml.sax.saxutils import quoteattr
 
 from networks.driver_model import NAV_OPTIONS, DriverModel, Tally
 from networks.plain_xml import find_program
+from networks.route_files import copy_plain, list_vehicles
 from networks.scenario import LaneClosure, Scenario
 from networks.sumo_parts import CENTRE_S, Breakdowns, Heads, Loops, Street
 from traffic.advisory import Advisory
@@ -70,23 +72,24 @@ class SumoField:
         self.now_s = scenario.begin_s
         self._native = native
         self._is_open = False
+        self._window: subprocess.Popen[bytes] | None = None
         self._steps = round(1 / scenario.step_s) if scenario.step_s > 0 else 0
         self._commands: dict[str, CommandTrip] = {}
-        self._check(loops, managed)
+        self._check(loops, managed, out)
         self._sumo = _import_sumo(gui)
         self._drivers = DriverModel(scenario.drivers, scenario.seed, Street(self._sumo))
         self._scratch = TemporaryDirectory(prefix="sumo-field-")
         try:
             with self._name_failure():
-                self._sumo.start(self._build_options(out, gui))
+                self._start(self._build_options(out, gui), gui)
                 self._is_open = True
                 self._check_against_sumo()
                 self._loops = Loops(self._sumo, tuple(self.network.detectors), loops)
                 self._heads = Heads(self._sumo, scenario.signal_indices, managed)
                 self._raise(list(self._heads.check()))
                 self._breakdowns = Breakdowns(self._sumo, scenario)
-        except FieldError:
-            self.close()
+        except BaseException:
+            self._abandon()
             raise
 
     def __enter__(self) -> Self:
@@ -98,7 +101,10 @@ class SumoField:
         error: BaseException | None,
         at: TracebackType | None,
     ) -> None:
-        self.close()
+        if error is None:
+            self.close()
+        else:
+            self._abandon()
 
     @property
     def simulator(self) -> Any:
@@ -179,8 +185,37 @@ class SumoField:
         """End the simulation, which completes its files; harmless when closed already."""
         if self._is_open:
             self._is_open = False
-            self._sumo.close()
+            with self._name_failure():
+                self._sumo.close()
         self._scratch.cleanup()
+
+    def _abandon(self) -> None:
+        """Close after a failure, whatever the simulator says to it."""
+        self._is_open = False
+        if self._window is not None:
+            # Not by its leave: a talk with it may have been cut off half-way.
+            self._window.terminate()
+            self._window.wait()
+        elif self._sumo.isLoaded():
+            with suppress(self._sumo.TraCIException, self._sumo.FatalTraCIError):
+                self._sumo.close()
+        self._scratch.cleanup()
+
+    def _start(self, options: Sequence[str], gui: bool) -> None:
+        if not gui:
+            self._sumo.start(options)
+            return
+        port = _find_free_port()
+        self._window = subprocess.Popen([*options, "--remote-port", str(port)])
+        try:
+            # A label of its own: a connection that broke off keeps its name in use.
+            self._sumo.init(port, label=f"window {port}", proc=self._window)
+        except self._sumo.TraCIException as error:
+            display = os.environ.get("DISPLAY", "this machine")
+            raise FieldError(
+                f"scenario {self.scenario.id}: sumo-gui could not start on display {display}; "
+                "what it said is above"
+            ) from error
 
     def _into_interval_s(self) -> float:
         return (self.now_s - self.scenario.begin_s) % CENTRE_S
@@ -192,10 +227,16 @@ class SumoField:
                     trip = self._commands[vehicle]
                     self._commands[vehicle] = replace(trip, arrived_s=self.now_s)
 
-    def _check(self, loops: frozenset[str], managed: frozenset[str]) -> None:
+    def _check(self, loops: frozenset[str], managed: frozenset[str], out: Path | None) -> None:
         scenario = self.scenario
         files = (scenario.net_file, scenario.route_file, *scenario.additional_files)
         problems = [f"file {file} is missing" for file in files if not file.is_file()]
+        # The simulator takes a comma for the end of a name, and what follows a colon for a port.
+        problems += [
+            f"file {file}: no comma may be in its path" for file in files if "," in str(file)
+        ]
+        if out is not None and set(",:") & set(str(out.resolve())):
+            problems.append(f"folder {out.resolve()}: no comma or colon may be in its path")
         problems += [f"no loop {loop}" for loop in sorted(loops - self.network.detectors.keys())]
         for junction in sorted(managed - self.network.junctions.keys()):
             problems.append(f"no junction {junction}")
@@ -248,7 +289,7 @@ class SumoField:
             guided = [
                 vehicle
                 for file in (scenario.route_file, *scenario.additional_files)
-                for vehicle in list_vehicles(file)
+                for vehicle in list_vehicles(file, scenario.end_s)
                 if self._drivers.complies(vehicle)
             ]
             options |= dict(NAV_OPTIONS)
@@ -257,17 +298,21 @@ class SumoField:
         if out is not None:
             out = out.resolve()
             out.mkdir(parents=True, exist_ok=True)
-            _copy(scenario.net_file, out / "net.xml")
-            _copy(scenario.route_file, out / "routes.xml")
+            copy_plain(scenario.net_file, out / "net.xml")
+            copy_plain(scenario.route_file, out / "routes.xml")
+            for k, file in enumerate(scenario.additional_files, 1):
+                copy_plain(file, out / f"additional-{k}.xml")
             signals = Path(self._scratch.name) / "signals.add.xml"
             signals.write_text(
-                f'<additional><timedEvent type="SaveTLSStates" dest="{out / "tls_states.xml"}"/>'
-                "</additional>"
+                '<additional><timedEvent type="SaveTLSStates" '
+                f"dest={quoteattr(str(out / 'tls_states.xml'))}/></additional>",
+                encoding="utf-8",
             )
             additional.append(str(signals))
             options |= {
                 "--tripinfo-output": str(out / "tripinfo.xml"),
                 "--tripinfo-output.write-unfinished": "true",
+                "--tripinfo-output.write-undeparted": "true",
                 "--statistic-output": str(out / "statistic.xml"),
             }
         if additional:
@@ -278,7 +323,7 @@ class SumoField:
             find_program("sumo-gui") if gui else "sumo",
             *ours,
             *scenario.sumo_options,
-            *(["--start"] if gui else []),
+            *(["--start", "--quit-on-end"] if gui else []),
         ]
 
     @contextmanager
@@ -286,8 +331,7 @@ class SumoField:
         try:
             yield
         except (self._sumo.TraCIException, self._sumo.FatalTraCIError) as error:
-            self._is_open = self._is_open or self._sumo.isLoaded()
-            self.close()
+            self._abandon()
             minutes, second = divmod(int(self.now_s), 60)
             clock = f"{minutes // 60:02}:{minutes % 60:02}:{second:02}"
             raise FieldError(
@@ -298,6 +342,8 @@ class SumoField:
 
 def _import_sumo(gui: bool) -> Any:
     if gui:
+        if sys.platform.startswith("linux") and not os.environ.get("DISPLAY"):
+            raise FieldError("a window needs a display: DISPLAY is not set")
         import traci
 
         return traci
@@ -310,39 +356,7 @@ def _import_sumo(gui: bool) -> Any:
     return libsumo
 
 
-def list_vehicles(route_file: Path) -> Iterator[str]:
-    """Yield the ids of a route file's vehicles; of a flow as many as it may at most send."""
-    with _open(route_file) as stream:
-        for _, element in ElementTree.iterparse(stream):
-            if element.tag in ("vehicle", "trip"):
-                yield element.attrib["id"]
-            elif element.tag == "flow":
-                yield from (f"{element.attrib['id']}.{k}" for k in range(_bound_flow(element)))
-            if element.tag in ("vehicle", "trip", "flow"):
-                element.clear()
-
-
-def _bound_flow(flow: ElementTree.Element) -> int:
-    if "number" in flow.attrib:
-        return int(flow.attrib["number"])
-    lasts_s = float(flow.attrib["end"]) - float(flow.get("begin", "0"))
-    for hourly in ("vehsPerHour", "perHour"):
-        if hourly in flow.attrib:
-            return ceil(lasts_s * float(flow.attrib[hourly]) / 3600.0)
-    if "probability" in flow.attrib:  # at most one each second
-        return ceil(lasts_s)
-    rate: str = flow.attrib["period"]
-    if rate.startswith("exp("):  # Poisson: six standard deviations above the mean
-        mean: float = lasts_s * float(rate[4:-1])
-        return ceil(mean + 6 * sqrt(mean) + 6)
-    return ceil(lasts_s / float(rate))
-
-
-def _open(file: Path) -> IO[bytes]:
-    return cast(IO[bytes], gzip.open(file, "rb")) if file.suffix == ".gz" else file.open("rb")
-
-
-def _copy(source: Path, target: Path) -> None:
-    """Copy a file, unpacked."""
-    with _open(source) as packed, target.open("wb") as plain:
-        shutil.copyfileobj(packed, plain)
+def _find_free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

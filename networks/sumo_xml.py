@@ -8,6 +8,7 @@ from xml.etree import ElementTree
 from xml.sax import SAXException
 
 from networks.loops import place_loops
+from networks.route_files import UNREADABLE
 from networks.sumo_program import Program, SignalLink
 from networks.sumo_signals import Signals, build_signals
 from traffic.model import Approach, Detector, Link, ModelError, Network
@@ -172,7 +173,7 @@ def read_elements(file: Path, *tags: str) -> list[ElementTree.Element]:
                     found.append(element)
     except FileNotFoundError as error:
         raise ModelError(f"file {file}", ["does not exist"]) from error
-    except (ElementTree.ParseError, OSError) as error:
+    except UNREADABLE as error:
         raise ModelError(f"file {file}", [f"can't be read: {error}"]) from error
     return found
 

@@ -97,20 +97,21 @@ def make_marks(onset_s: float, *, jams: bool) -> tuple[AlertMark, ...]:
 
 
 def write_sumo_files(folder: Path, spent_s: float, end_s: float = 8 * 3600) -> None:
-    """Trips of two purposes: one arrived, one on the road at the end, one that never departed."""
+    """Trips of two purposes: one arrived, one on the road at the end, one that never departed.
+
+    A fourth is due in the last second, in which nobody departs any more.
+    """
     (folder / "tripinfo.xml").write_text(
         f"""<tripinfos>
         <tripinfo id="tunnel.0" depart="25000" departDelay="20.5" arrival="{25000 + spent_s}"
           duration="{spent_s}" routeLength="9000" vaporized=""/>
         <tripinfo id="local.0" depart="{end_s - 100}" departDelay="0" arrival="-1"
           duration="100" routeLength="1000" vaporized="end"/>
+        <tripinfo id="local.1" depart="-1" departDelay="300" arrival="-1"
+          duration="0" routeLength="5.1" vaporized="end"/>
+        <tripinfo id="local.2" depart="-1" departDelay="0.1" arrival="-1"
+          duration="0" routeLength="5.1" vaporized="end"/>
         </tripinfos>"""
-    )
-    (folder / "routes.xml").write_text(
-        f"""<routes><vehicle id="tunnel.0" depart="24979.5"/>
-        <vehicle id="local.0" depart="06:31:00"/>
-        <vehicle id="local.1" depart="{end_s - 300}"/><vehicle id="local.2" depart="{end_s - 0.1}"/>
-        </routes>"""
     )
     (folder / "statistic.xml").write_text(
         f"""<statistics><performance begin="{BEGIN_S}" end="{end_s}"/>

@@ -22,6 +22,7 @@ import numpy as np
 import pytest
 import uvicorn
 from fastapi import FastAPI
+from jsonschema import Draft7Validator
 from pydantic import ValidationError
 from pyproj import Geod
 
@@ -39,6 +40,7 @@ from traffic.readings import LoopBatch
 from traffic.response import STEPS, ActivePlan, Life, Order, Response, ResponsePlan
 from traffic.snapshot import Snapshot, Strategy
 
+GEOJSON = Path(__file__).parents[2] / "shared" / "oracles" / "geojson" / "FeatureCollection.json"
 TOKEN = "a-token-of-the-tests"
 AUTH = {"Authorization": f"Bearer {TOKEN}"}
 BEGIN_S = 23_400.0  # 06:30 in Shanghai is 22:30 UTC of the day before
@@ -411,6 +413,17 @@ def test_a_large_body_is_refused(shared: httpx.Client, is_chunked: bool) -> None
     check_problem(response, 413)
 
 
+def test_a_body_that_does_not_come_is_not_waited_for() -> None:
+    with opened(FakeEngine(), build_settings(send_timeout_s=0.05)) as client:
+        host, port = client.base_url.host, client.base_url.port
+        with socket.create_connection((host, port or 80), timeout=5) as slow:
+            head = f"POST /v1/responses/{OTHER.id}/stop HTTP/1.1\r\nHost: {host}\r\n"
+            slow.sendall(f"{head}Content-Length: 10\r\n\r\n{{".encode())
+            answer = b"".join(iter(lambda: slow.recv(4096), b"")).decode()
+    assert answer.startswith("HTTP/1.1 408 ")
+    assert "content-type: application/problem+json" in answer
+
+
 @pytest.mark.parametrize(
     ("method", "path", "status"),
     [
@@ -469,6 +482,19 @@ def test_advice_is_geojson_along_the_detour(shared: httpx.Client) -> None:
     azimuth, _, distance_m = Geod(ellps="WGS84").inv(106.6, 29.6, *line[-1])
     assert distance_m == pytest.approx(3000, abs=0.2)
     assert azimuth == pytest.approx(90, abs=0.01)
+
+
+@pytest.mark.skipif(not GEOJSON.is_file(), reason="needs the official schema beside the project")
+@pytest.mark.parametrize("origin", [(106.6, 29.6), None])
+def test_advice_is_valid_by_the_official_schema(origin: tuple[float, float] | None) -> None:
+    validator = Draft7Validator(json.loads(GEOJSON.read_text(encoding="utf-8")))
+    with opened(FakeEngine(), network=build_network(origin)) as client:
+        wait_for_strategy(client)
+        collection = client.get("/v1/advisories").json()
+    assert collection["features"]
+    assert [error.message for error in validator.iter_errors(collection)] == []
+    collection["features"][0]["geometry"] = {"type": "LineString", "coordinates": [[106.6, 29.6]]}
+    assert not validator.is_valid(collection)  # the schema does look
 
 
 def test_a_partner_that_knows_the_advice_gets_304(shared: httpx.Client) -> None:
@@ -695,11 +721,13 @@ def test_an_impossible_speed_raises(speed: float) -> None:
 def test_settings_list_all_problems_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRAFFIC_TOKEN", "half-secret")
     monkeypatch.setenv("TRAFFIC_PORT", "70000")
-    with pytest.raises(ValidationError, match="2 validation errors") as caught:
+    monkeypatch.setenv("TRAFFIC_DAY", "0001-01-01")  # of which some moments have no date in UTC
+    with pytest.raises(ValidationError, match="3 validation errors") as caught:
         Settings()
     assert "half-secret" not in str(caught.value)
     monkeypatch.setenv("TRAFFIC_TOKEN", "")
     monkeypatch.delenv("TRAFFIC_PORT")
+    monkeypatch.delenv("TRAFFIC_DAY")
     settings = Settings()
     assert (settings.token, settings.host) == (None, "127.0.0.1")
     monkeypatch.setenv("TRAFFIC_TOKEN", TOKEN)

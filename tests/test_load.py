@@ -1,12 +1,15 @@
 """Scenarios by name, by path and from RESCO: what loads, and what is said when it can't."""
 
+import gzip
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
 from networks import SCENARIOS, load
 from networks.external import find_resco_maps
 from networks.plain_xml import Connection, Edge, Node, Program, Roads, compile_roads
+from networks.route_files import find_departures, list_vehicles
 from networks.scenario import Scenario
 from traffic.model import DetectorKind, ModelError
 
@@ -135,6 +138,36 @@ def test_all_missing_files_are_named_at_once(town: Path, tmp_path: Path) -> None
         ("", {}, "names no route-files"),
         ('<route-files value="r.xml"/>', {"r": "<routes><trip"}, r"r\.xml: can't be read"),
         ('<route-files value="r.xml"/>', {"r": "<routes/>"}, "hold no traffic"),
+        ('<route-files value="."/>', {}, "is no file"),
+        (
+            '<route-files value="r.xml"/><end value="900"/>',
+            {"r": ROUTES.format(depart="900")},
+            "nobody departs: its demand lasts from 900 s to 900 s, the simulation from 0 s to 900",
+        ),
+        (
+            '<route-files value="r.xml"/><begin value="10"/><end value="900"/>',
+            {"r": ROUTES.format(depart="9")},
+            "nobody departs",
+        ),
+        (
+            '<route-files value="r.xml"/><end value="inf"/><step-length value="0.3"/>',
+            {"r": ROUTES.format(depart="1")},
+            "end 'inf' is no time(.|\n)*step-length 0.3 s must divide a second",
+        ),
+        (
+            '<route-files value="r.xml"/><begin value="60"/><end value="60"/>',
+            {"r": ROUTES.format(depart="60")},
+            "begin 60 s must be before end 60 s",
+        ),
+        (
+            '<route-files value="r.xml"/><additional-files value="p.xml"/>',
+            {
+                "r": ROUTES.format(depart="1"),
+                "p": '<additional><tlLogic id="j" programID="am"><phase duration="9" state="GG"/>'
+                "</tlLogic></additional>",
+            },
+            r"junction j: links 0 \(west to east\) and 1 \(north to east\) cross or merge",
+        ),
         (
             '<route-files value="r.xml"/><begin value="soon"/>',
             {"r": ROUTES.format(depart="1")},
@@ -155,6 +188,52 @@ def test_a_broken_configuration_says_where(
 ) -> None:
     with pytest.raises(ModelError, match=message):
         load_town(town, tmp_path, inside, **files)
+
+
+def test_a_packed_file_that_is_cut_off_says_so(town: Path, tmp_path: Path) -> None:
+    whole = gzip.compress(ROUTES.format(depart="1").encode() * 500)
+    (tmp_path / "r.xml.gz").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ModelError, match=r"r\.xml\.gz: can't be read: Compressed file ended"):
+        load_town(town, tmp_path, '<route-files value="r.xml.gz"/>')
+
+
+def test_a_map_without_signals_is_refused(tmp_path: Path) -> None:
+    nodes = (Node("w", 0, 0), Node("m", 200, 0), Node("e", 400, 0))
+    edges = (Edge("west", "w", "m", 1, 13.9), Edge("east", "m", "e", 1, 13.9))
+    compile_roads(Roads(nodes, edges, (Connection("west", "east", 0, 0),), ()), tmp_path, "town")
+    inside = '<route-files value="r.xml"/>'
+    (tmp_path / "r.xml").write_text(ROUTES.format(depart="1"))
+    path = tmp_path / "town.sumocfg"
+    path.write_text(f'<configuration><net-file value="{NET}"/>{inside}</configuration>')
+    with pytest.raises(ModelError, match="network town: has no signals"):
+        load(str(path), 3, tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("flow", "count"),
+    [
+        ('number="3"', 3),
+        ('begin="0:01:00" end="0:02:00" vehsPerHour="120"', 2),
+        ('begin="60" vehsPerHour="120"', 18),  # without an end, to that of the run
+        ('begin="0" end="20" period="5"', 4),
+        ('begin="0" end="20" probability="0.1"', 20),
+        ('begin="700" period="1"', 0),
+    ],
+)
+def test_vehicles_of_a_flow_are_named_as_the_simulator_does(
+    tmp_path: Path, flow: str, count: int
+) -> None:
+    file = tmp_path / "r.xml"
+    file.write_text(f'<routes><flow id="f" {flow}/><trip id="a" depart="0"/></routes>')
+    assert list(list_vehicles(file, 600.0)) == [*(f"f.{k}" for k in range(count)), "a"]
+
+
+def test_departures_are_read_in_every_form_that_the_simulator_takes() -> None:
+    texts = ('depart="5.5"', 'depart="01:01:01"', 'depart="1:0:0:2"', 'begin="7" end="9"')
+    elements = [ElementTree.fromstring(f"<trip {text}/>") for text in texts]
+    assert find_departures(elements) == (5.5, 86402.0)
+    assert find_departures([ElementTree.fromstring('<trip depart="triggered"/>')]) == (0.0, 0.0)
+    assert find_departures([]) is None
 
 
 def test_what_is_unknown_comes_with_what_is_known(tmp_path: Path) -> None:

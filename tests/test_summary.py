@@ -12,7 +12,6 @@ from api.evidence import (
     EvidenceError,
     finished_folder,
     name_purpose,
-    read_departures,
     read_statistic,
     read_trips,
     write_whole,
@@ -32,25 +31,12 @@ def test_trips_hold_the_unfinished_and_those_who_never_departed(tmp_path: Path) 
     assert trips.length_m.tolist() == [9000.0, 1000.0, 0.0]
 
 
-def test_undeparted_vehicles_that_sumo_writes_count_once(tmp_path: Path) -> None:
+def test_waiting_vehicles_that_are_not_named_are_an_error(tmp_path: Path) -> None:
     write_sumo_files(tmp_path, 900.0)
-    path = tmp_path / "tripinfo.xml"
-    undeparted = (
-        '<tripinfo id="local.1" depart="-1" departDelay="300" arrival="-1" duration="0"'
-        ' routeLength="5.1" vaporized="end"/></tripinfos>'
-    )
-    path.write_text(path.read_text().replace("</tripinfos>", undeparted))
-    trips = read_trips(tmp_path, (), read_statistic(tmp_path / "statistic.xml"))
-    assert trips.spent_s.sum() == 920.5 + 100.0 + 300.0
-    assert trips.length_m.sum() == 10000.0
-    assert set(trips.purpose) == {"all"}
-
-
-def test_waiting_vehicles_that_no_file_names_are_an_error(tmp_path: Path) -> None:
-    write_sumo_files(tmp_path, 900.0)
-    (tmp_path / "routes.xml").write_text("<routes/>")
-    with pytest.raises(EvidenceError, match="1 vehicles waited to depart at the end, but only 0"):
-        read_trips(tmp_path, (), read_statistic(tmp_path / "statistic.xml"))
+    path = tmp_path / "statistic.xml"
+    path.write_text(path.read_text().replace('waiting="1"', 'waiting="2"'))
+    with pytest.raises(EvidenceError, match="2 vehicles waited to depart at the end, but only 1"):
+        read_trips(tmp_path, (), read_statistic(path))
 
 
 @pytest.mark.parametrize(
@@ -74,16 +60,6 @@ def test_a_broken_file_is_named_with_what_is_wrong(
         path.write_text(text)
     with pytest.raises(EvidenceError, match=f"statistic.xml.*{message}"):
         read_statistic(path)
-
-
-def test_departures_are_read_in_every_form_that_sumo_takes(tmp_path: Path) -> None:
-    path = tmp_path / "routes.xml"
-    path.write_text(
-        "<routes><flow id='f' begin='1'/><trip id='a' depart='5.5'/><vehicle id='b' "
-        "depart='01:01:01'/><vehicle id='c' depart='1:0:0:2'/>"
-        "<vehicle id='d' depart='triggered'/></routes>"
-    )
-    assert read_departures(path) == {"a": 5.5, "b": 3661.0, "c": 86402.0}
 
 
 def test_purpose_is_the_part_before_the_dot_when_the_scenario_knows_it() -> None:
@@ -227,3 +203,11 @@ def test_every_field_is_documented_in_the_json_and_on_its_page(runs: Path) -> No
         assert field["zh"]
     page = Path(__file__).parents[1] / "docs" / "figures.md"
     assert page.read_text(encoding="utf-8") == fields_markdown()
+
+
+def test_without_gates_there_is_no_spillback_to_tell(tmp_path: Path) -> None:
+    """Rule 17: nothing to measure is no zero."""
+    write_run_of(tmp_path, "none", 1, 0.0, 1000.0, bare=True)
+    (run,) = load_runs(tmp_path)
+    nothing = ("spillback_min", "jam_km_h", "onset_s", "capacity_drop")
+    assert [run.figures[name] for name in nothing] == [None] * len(nothing)

@@ -1,5 +1,7 @@
 """SUMO as the city: readings agree with SUMO's own output, signals and advice take effect."""
 
+import os
+import shutil
 import subprocess
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -364,20 +366,23 @@ def test_command_vehicle_passes_the_jam_only_by_the_emergency_lane(
 
 
 def test_evidence_is_complete_and_counts_those_never_let_in(base: Scenario, tmp_path: Path) -> None:
-    out = tmp_path / "evidence"
+    out = tmp_path / 'the "evidence" & more <of it>'
     blocked = block(base, 5.0, 600.0, 1, 2, position_m=100.0)
     with SumoField(replace(blocked, end_s=BEGIN_S + 500.0), out=out) as field:
         run(field, 500.0)
         truth = TruthSampler(field).finish()
-    names = {"tripinfo.xml", "statistic.xml", "tls_states.xml", "net.xml", "routes.xml"}
-    assert {file.name for file in out.iterdir()} == names
+    written = {"tripinfo.xml", "statistic.xml", "tls_states.xml"}
+    copied = {"net.xml", "routes.xml", "additional-1.xml"}
+    assert {file.name for file in out.iterdir()} == written | copied
     demand = {
         v.attrib["id"]
         for v in ElementTree.parse(out / "routes.xml").getroot().iter("vehicle")
         if float(v.attrib["depart"]) < BEGIN_S + 500.0
     }
-    trips = {t.attrib["id"] for t in ElementTree.parse(out / "tripinfo.xml").getroot()}
-    assert len(demand - trips) == truth.never_departed_veh > 0
+    trips = ElementTree.parse(out / "tripinfo.xml").getroot()
+    assert {t.attrib["id"] for t in trips} == demand
+    waited = [t for t in trips if t.attrib["depart"] == "-1"]
+    assert len(waited) == truth.never_departed_veh > 0
     states = ElementTree.parse(out / "tls_states.xml").getroot().findall("tlsState")
     assert {s.attrib["id"] for s in states} == {"c"}
     assert (
@@ -493,3 +498,53 @@ def test_simulator_dying_mid_run_names_scenario_and_second(base: Scenario, tmp_p
         run(field, 600.0)
     with SumoField(base) as again:  # the process is not spoilt
         assert again.advance()
+
+
+def test_what_the_simulator_would_misread_in_a_path_is_refused(
+    base: Scenario, tmp_path: Path
+) -> None:
+    comma = tmp_path / "a,b.xml"
+    comma.write_bytes(base.route_file.read_bytes())
+    with pytest.raises(FieldError) as caught:
+        SumoField(replace(base, route_file=comma), out=tmp_path / "a:b")
+    assert f"file {comma}: no comma" in str(caught.value)
+    assert f"{tmp_path / 'a:b'}: no comma or colon" in str(caught.value)
+
+
+def test_a_window_needs_a_display(base: Scenario, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DISPLAY", raising=False)
+    with pytest.raises(FieldError, match="DISPLAY is not set"):
+        SumoField(base, gui=True)
+    monkeypatch.setenv("DISPLAY", ":987")
+    with pytest.raises(FieldError, match="sumo-gui could not start on display :987"):
+        SumoField(base, gui=True)
+
+
+@pytest.mark.skipif(shutil.which("Xvfb") is None, reason="needs Xvfb")
+def test_the_window_shows_the_same_run(base: Scenario, monkeypatch: pytest.MonkeyPatch) -> None:
+    def record(field: SumoField) -> list[float]:
+        with field:
+            run(field, 60.0)
+            batch = field.read().centre
+            assert batch is not None
+            return batch.count_veh.tolist()
+
+    reader, writer = os.pipe()
+    command = ["Xvfb", "-displayfd", str(writer), "-nolisten", "tcp"]
+    with subprocess.Popen(command, pass_fds=(writer,), stderr=subprocess.DEVNULL) as server:
+        os.close(writer)
+        try:
+            with open(reader) as display:
+                monkeypatch.setenv("DISPLAY", f":{display.readline().strip()}")
+            seen = record(SumoField(base, gui=True))
+            assert seen == record(SumoField(base))
+            field = SumoField(base, gui=True)
+            with pytest.raises(KeyboardInterrupt), field:
+                raise KeyboardInterrupt
+            field = SumoField(base, gui=True)
+            assert field._window is not None
+            field._window.kill()  # as a person does who closes it
+            with pytest.raises(FieldError, match="the simulator failed at"):
+                run(field, 60.0)
+        finally:
+            server.terminate()

@@ -7,6 +7,7 @@ do it ends at once. Exits 1 with one message when it cannot go on.
 import ctypes
 import hashlib
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -54,6 +55,11 @@ def find_privilege() -> list[str] | None:
     return None
 
 
+def write_as_root(command: str) -> str:
+    """Return the line by which a person gives this command as root; a bare Debian has no sudo."""
+    return f"{'sudo sh -c' if shutil.which('sudo') else 'su -c'} {shlex.quote(command)}"
+
+
 def install_libraries() -> None:
     """Install the missing libraries with apt, or raise with the one command that does."""
     missing = find_missing_libraries()
@@ -68,7 +74,7 @@ def install_libraries() -> None:
     install = ["apt-get", "install", "--yes", "--no-install-recommends", *packages]
     by_hand = (
         f"SUMO needs {', '.join(missing)}. Run this, then `make setup` again:\n"
-        f"    sudo sh -c 'apt-get update && {' '.join(install)}'"
+        f"    {write_as_root(f'apt-get update && {shlex.join(install)}')}"
     )
     privilege = find_privilege()
     if privilege is None:
@@ -103,7 +109,8 @@ def install_packages() -> None:
         made = subprocess.run([sys.executable, "-m", "venv", str(VENV)])
         if made.returncode != 0:
             shutil.rmtree(VENV, ignore_errors=True)  # half a venv would pass for a whole one
-            raise SetupError("python3 has no venv. On Debian: sudo apt-get install python3-venv")
+            install = write_as_root("apt-get install --yes python3-venv")
+            raise SetupError(f"python3 has no venv. On Debian:\n    {install}")
     pip = [str(python), "-m", "pip", "--disable-pip-version-check", "install"]
     if subprocess.run(
         [*pip, "--constraint", str(LOCK), "--editable", ".[dev]"], cwd=ROOT

@@ -112,6 +112,10 @@ class Journal:
             line["faults"] = dict(snapshot.faults)
         self._write(line)
 
+    def end(self) -> None:
+        """Say that the run has come to its end: what lacks this was cut off."""
+        self._write({"kind": "end"})
+
     def _name_loops(self, name: str, batch: LoopBatch) -> None:
         if self._loops.get(name) != batch.detectors:
             self._loops[name] = batch.detectors

@@ -1,0 +1,38 @@
+"""A town of one signal as somebody else's SUMO configuration, for the command and the service."""
+
+from pathlib import Path
+
+from networks.plain_xml import Connection, Edge, Node, Program, Roads, compile_roads
+
+
+def write_town(folder: Path, end_s: float = 600.0) -> Path:
+    """Write its configuration, with more demand than fits in, and some that is due too early."""
+    nodes = (
+        Node("w", -400, 0),
+        Node("j", 0, 0, "traffic_light"),
+        Node("e", 400, 0),
+        Node("n", 0, 300),
+    )
+    edges = (
+        Edge("west", "w", "j", 1, 13.9),
+        Edge("north", "n", "j", 1, 13.9),
+        Edge("east", "j", "e", 1, 13.9),
+    )
+    links = (Connection("west", "east", 0, 0), Connection("north", "east", 0, 0))
+    states = ((20.0, "Gr"), (3.0, "yr"), (2.0, "rr"), (20.0, "rG"), (3.0, "ry"), (2.0, "rr"))
+    compile_roads(Roads(nodes, edges, links, (Program("j", links, states),)), folder, "town")
+    (folder / "flows.xml").write_text(
+        '<routes><flow id="west" begin="100" end="400" number="300" from="west" to="east"/>'
+        "</routes>"
+    )
+    (folder / "routes.xml").write_text(
+        '<routes><trip id="early" depart="50" from="west" to="east"/>'
+        '<trip id="north.0" depart="110" from="north" to="east"/>'
+        '<trip id="north.1" depart="5000" from="north" to="east"/></routes>'
+    )
+    path = folder / "town.sumocfg"
+    path.write_text(
+        '<configuration><net-file value="town.net.xml"/><route-files value="flows.xml,routes.xml"/>'
+        f'<begin value="100"/><end value="{end_s:g}"/></configuration>'
+    )
+    return path
