@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Literal
 
 from api.assembly import build_engine, find_managed
+from api.city import SimulatedCity
 from api.evidence import AlertLog, build_truth, finished_folder, read_statistic, read_trips
 from api.figures import RunLog, compute_figures, write_run
 from networks import load
 from networks.sumo_field import SumoField
 from networks.truth import TruthSampler
 from traffic.journal import Journal
-from traffic.response import Life, Step
-from traffic.snapshot import Snapshot
+from traffic.response import Life
 
 PROGRESS_S = 60.0  # simulated, between two words of a run
 
@@ -61,14 +61,13 @@ def run_once(run: Run, tell: Callable[[float], None]) -> None:
         ):
             journal = Journal(stream, header)
             engine = build_engine(scenario, field, managed, journal, automatic=run.response)
+            city = SimulatedCity(engine, field)
             sampler = TruthSampler(field)
             told_s = scenario.begin_s
-            while (snapshot := engine.step()) is not None:
+            while (snapshot := city.step()) is not None:
                 sampler.sample()
-                _dispatch(field, snapshot)
                 vetoes += len(snapshot.vetoes)
                 if snapshot.is_fresh and snapshot.strategy is not None:
-                    field.hear(snapshot.strategy.advisories)
                     alerts.add(snapshot.time_s, snapshot.strategy.alerts)
                     activated |= {
                         (one.plan.id, one.since_s)
@@ -96,15 +95,3 @@ def run_once(run: Run, tell: Callable[[float], None]) -> None:
         trips = read_trips(out, scenario.purposes, statistic)
         evidence = build_truth(seen, scenario)
         write_run(out, compute_figures(trips, statistic, evidence, log), evidence, log)
-
-
-def _dispatch(field: SumoField, snapshot: Snapshot) -> None:
-    """Send the command vehicle when it is due; the response may open the emergency lane to it."""
-    dispatch = field.scenario.dispatch
-    if dispatch is None or field.command_trips or snapshot.time_s < dispatch.depart_s:
-        return
-    active = snapshot.strategy.response.active if snapshot.strategy else ()
-    is_open = any(
-        one.life is Life.ACTIVE and Step.EMERGENCY_LANE in one.plan.steps for one in active
-    )
-    field.send_command_vehicle(snapshot.time_s + 1, dispatch.from_link, dispatch.to_link, is_open)

@@ -1,7 +1,7 @@
 """`traffic serve`: a simulated city behind the doors."""
 
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
@@ -11,29 +11,13 @@ from pydantic import ValidationError
 
 from api.app import create_app, serve
 from api.assembly import build_engine, build_plans, find_managed
+from api.city import SimulatedCity
 from api.errors import UserError, attempt
 from api.service import Service, check_speed
 from api.settings import Settings
 from networks import load
 from networks.sumo_field import SumoField
-from traffic.engine import Engine
 from traffic.journal import Journal
-from traffic.response import Order
-from traffic.snapshot import Snapshot
-
-
-class SimulatedCity:
-    """An engine whose advice reaches the simulated drivers."""
-
-    def __init__(self, engine: Engine, field: SumoField) -> None:
-        self._engine = engine
-        self._field = field
-
-    def step(self, orders: Sequence[Order] = ()) -> Snapshot | None:
-        snapshot = self._engine.step(orders)
-        if snapshot is not None and snapshot.is_fresh and snapshot.strategy is not None:
-            self._field.hear(snapshot.strategy.advisories)
-        return snapshot
 
 
 def serve_scenario(
