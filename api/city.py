@@ -25,19 +25,14 @@ class SimulatedCity:
         return snapshot
 
     def _dispatch(self, snapshot: Snapshot) -> None:
-        """Send the scenario's command vehicle when it is due, with the lane once a plan asks it."""
+        """Send the command vehicle when it is due, by the emergency lane if that is open."""
         dispatch = self._field.scenario.dispatch
-        if dispatch is None or snapshot.time_s < dispatch.depart_s:
+        if dispatch is None or self._field.command_trips or snapshot.time_s < dispatch.depart_s:
             return
         active = snapshot.strategy.response.active if snapshot.strategy else ()
         is_open = any(
             one.life is Life.ACTIVE and Step.EMERGENCY_LANE in one.plan.steps for one in active
         )
-        if not self._field.command_trips:
-            self._field.send_command_vehicle(
-                snapshot.time_s + 1, dispatch.from_link, dispatch.to_link, is_open
-            )
-        elif is_open:
-            for trip in self._field.command_trips:
-                if not trip.emergency_lane and trip.arrived_s is None:
-                    self._field.open_emergency_lane(trip.vehicle)
+        self._field.send_command_vehicle(
+            snapshot.time_s + 1, dispatch.from_link, dispatch.to_link, is_open
+        )

@@ -181,21 +181,6 @@ class SumoField:
             self._commands[vehicle] = CommandTrip(vehicle, emergency_lane, depart_s)
             return vehicle
 
-    def open_emergency_lane(self, vehicle: str) -> None:
-        """Let a command vehicle under way use lanes closed to ordinary traffic from now on.
-
-        One that already stands with others between it and that lane stays there: nobody makes room.
-        Raises KeyError for a vehicle that was not sent.
-        """
-        trip = self._commands[vehicle]
-        with self._name_failure():
-            self._sumo.vehicletype.setVehicleClass(vehicle, "emergency")
-            if vehicle in self._sumo.vehicle.getIDList():  # it knows its lanes since it departed
-                at = self._sumo.vehicle.getRouteIndex(vehicle)
-                ahead = self._sumo.vehicle.getRoute(vehicle)[max(at, 0) :]
-                self._sumo.vehicle.setRoute(vehicle, ahead)
-            self._commands[vehicle] = replace(trip, emergency_lane=True)
-
     def close(self) -> None:
         """End the simulation, which completes its files; harmless when closed already."""
         if self._is_open:

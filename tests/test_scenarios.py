@@ -157,7 +157,7 @@ def hcm_delay_s(flow_vph: float, saturation_vph: float, green_s: float, cycle_s:
 
 
 def test_delay_at_the_crossing_is_that_of_the_highway_capacity_manual() -> None:
-    """Mean delay = mean over phases of d1 + d2, within 15 %: nine seeds lay from -2 to +8 %.
+    """Mean delay = mean over phases of d1 + d2, within 15 %.
 
     Measured as time from the planned departure past the stop line, less the way's time at each
     driver's desired speed; that is Normal(v, 0.08 v), so 1 / v has the mean (1 + 0.08^2) / v.

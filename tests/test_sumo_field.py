@@ -365,17 +365,6 @@ def test_command_vehicle_passes_the_jam_only_by_the_emergency_lane(
         assert travel_s is None or travel_s > 300.0
 
 
-def test_the_emergency_lane_can_be_opened_to_a_vehicle_under_way(base: Scenario) -> None:
-    with SumoField(block(base, 30.0, 500.0, 1, 2)) as field:
-        vehicle = field.send_command_vehicle(BEGIN_S + 200.0, "in", "out", emergency_lane=False)
-        run(field, 205.0)
-        field.open_emergency_lane(vehicle)
-        run(field, 480.0)  # the jam still stands
-        (trip,) = field.command_trips
-    assert trip.emergency_lane
-    assert trip.arrived_s is not None
-
-
 def test_evidence_is_complete_and_counts_those_never_let_in(base: Scenario, tmp_path: Path) -> None:
     out = tmp_path / 'the "evidence" & more <of it>'
     blocked = block(base, 5.0, 600.0, 1, 2, position_m=100.0)
