@@ -1,7 +1,7 @@
 """Usual days: what the loops ahead of a bottleneck counted on mornings like the one to come.
 
 A city has such recordings; here they are made with the scenario itself, on seeds that are neither
-tuned on nor reported (`python -m networks.usual_day heishizi 21 22 23 24 25`).
+tuned on nor reported (`python -m networks.usual_day heishizi 21 22 23 24`).
 """
 
 import csv
