@@ -164,5 +164,8 @@ def test_the_diverted_do_not_crowd_themselves_out() -> None:
         capacity.note(grown, {}, own, 30)
     # After 30 min of time constant 5 min all but e^-6 of the growth is known.
     assert capacity.find(grown, {}, {}, own)["h2"] == pytest.approx(room - 100, abs=1)
+    # Nobody more is sent: those under way still come, and are not taken for usual traffic.
+    capacity.note(build_state(120, flow_vph={"h2": 800.0}), {}, {}, 30)
+    assert capacity.find(grown, {}, {}, {})["h2"] == pytest.approx(room - 100, abs=5)
     capacity.forget()
     assert capacity.find(before, {}, {}, {})["h2"] == pytest.approx(room)

@@ -29,7 +29,6 @@ class AdvisorySettings:
 
     compliance: float = 0.3  # share of the addressed that follow, 0..1, an assumption
     accepted_penalty_s: float = 300.0  # longest extra time asked of a driver
-    begin_share: float = 0.9  # of it, that a detour may cost when its advice begins
     target_use: float = 0.93  # of the bottleneck's capacity, 0..1
     quantile: float = 0.5  # of the predicted inflow: .1, .5 or .9
     horizon_s: float = 900.0  # the worst predicted inflow up to this lead counts
@@ -210,7 +209,7 @@ class Advisor:
                 case.shares[row], case.flows_vph[row] = share, flow
                 for use in case.detours[row].uses:
                     taken[use] = taken.get(use, 0.0) + flow
-        if not any(case.shares):
+        if not is_on and not any(case.shares):
             case.capacity.forget()
         self._learn(case, batch.interval_s)
         return self._publish(case, wish, batch.end_s)
@@ -279,9 +278,7 @@ class Advisor:
         rows = [
             i
             for i, penalty in enumerate(penalty_s)
-            if blocked.isdisjoint(case.detours[i].via)
-            and penalty
-            <= settings.accepted_penalty_s * (1 if case.shares[i] > 0 else settings.begin_share)
+            if penalty <= settings.accepted_penalty_s and blocked.isdisjoint(case.detours[i].via)
         ]
         options = [Option(case.detours[i].point, penalty_s[i], case.detours[i].uses) for i in rows]
         passing = (case.flows.flow_vph[f"{i}"] for i in range(len(case.usual)))

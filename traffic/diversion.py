@@ -95,6 +95,7 @@ class SpareCapacity:
 
     _LEARN_S = 300.0  # time constant of a flow that grows
     _FORGET_S = 1800.0  # and of one that seems to shrink
+    _UNDER_WAY_S = 600.0  # in which most of the diverted have passed, when no more are sent
 
     def __init__(
         self, network: Network, uses: Iterable[str], spare_use: float, unseen_use: float
@@ -105,6 +106,7 @@ class SpareCapacity:
         self._unseen_use = unseen_use
         self._turns = build_signalled_turns(network)
         self._before_vph: dict[str, float] = {}
+        self._passing_vph: dict[str, float] = {}  # of the diverted, those still under way included
 
     def note(
         self,
@@ -114,15 +116,19 @@ class SpareCapacity:
         interval_s: float,
     ) -> None:
         """Keep what flows without the diversion; `flow_vph` is per approach, NaN if unknown."""
+        kept = math.exp(-interval_s / self._UNDER_WAY_S)
         for use, (flow, _) in self._measure(state, flow_vph).items():
+            passing = max(own_vph.get(use, 0.0), kept * self._passing_vph.get(use, 0.0))
+            self._passing_vph[use] = passing
             before = self._before_vph.get(use, flow)
-            change = max(flow - own_vph.get(use, 0.0), 0.0) - before
+            change = max(flow - passing, 0.0) - before
             time_s = self._LEARN_S if change > 0 else self._FORGET_S
             self._before_vph[use] = before + (1 - math.exp(-interval_s / time_s)) * change
 
     def forget(self) -> None:
-        """Begin anew, once nobody is diverted."""
+        """Begin anew, once nobody is to be diverted."""
         self._before_vph.clear()
+        self._passing_vph.clear()
 
     def find(
         self,
