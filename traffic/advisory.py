@@ -138,7 +138,7 @@ class Advisor:
         if case is None:
             return ()
         free = frozenset(plan.diversion_junctions if Step.TIMING in plan.steps else ())
-        waits_s = case.capacity.waits_s(state, self._flows.flow_vph, {}, case.own_vph, free)
+        waits_s = case.capacity.waits_s(self._flows.flow_vph, {}, case.own_vph, free)
         wish = self._wish(case, batch, state, forecast, math.inf, waits_s)
         spare = case.capacity.find(state, self._flows.flow_vph, {}, case.own_vph, free)
         required = sum(case.flows_vph) if wish.required_vph is None else wish.required_vph
@@ -183,7 +183,7 @@ class Advisor:
         taken: dict[str, float],
     ) -> list[Advisory]:
         own_vph = case.own_vph
-        waits_s = case.capacity.waits_s(state, self._flows.flow_vph, plans, own_vph)
+        waits_s = case.capacity.waits_s(self._flows.flow_vph, plans, own_vph)
         wish = self._wish(case, batch, state, forecast, self._settings.horizon_s, waits_s)
         case.capacity.note(state, self._flows.flow_vph, own_vph, batch.interval_s)
         spare = case.capacity.find(state, self._flows.flow_vph, plans, own_vph)

@@ -164,7 +164,6 @@ class SpareCapacity:
 
     def waits_s(
         self,
-        state: State,
         flow_vph: Mapping[str, float],
         plans: Mapping[str, SafePlan],
         own_vph: Mapping[str, float],
