@@ -13,7 +13,7 @@ from networks.loops import write_loops
 from networks.scenario import Scenario
 from networks.streets import SATURATION_VPH
 from networks.sumo_xml import read_network
-from networks.usual_day import FOLDER, load_usual_day
+from networks.usual_day import find_usual_day
 from traffic.model import Network
 from traffic.response import DecisionPoint
 
@@ -131,7 +131,7 @@ def _build_heishizi(name: str, folder: Path, seed: int) -> Scenario:
         base,
         network=replace(base.network, origin=heishizi.ORIGIN),
         closures=(heishizi.INCIDENT,) if is_incident else (),
-        usual_day=load_usual_day(FOLDER / f"{HEISHIZI}_usual_day.csv"),
+        usual_day=find_usual_day(HEISHIZI),
         decision_points=tuple(_decision_points(base.network, heishizi.build_flows())),
         diversion_junctions=_AROUND,
         dispatch=heishizi.DISPATCH if is_incident else None,

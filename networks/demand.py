@@ -41,7 +41,7 @@ def sum_turns_vph(flows: Iterable[Flow]) -> dict[Turn, float]:
 def share_bound(flows: Iterable[Flow], link: str, through: str) -> float:
     """Return the part of the traffic on the link that is bound through another, 0..1.
 
-    A city knows it from surveys or plates; here the demand says it, at its usual factors.
+    A city knows it from surveys or plates; here the demand says it, all factors taken for 1.
     """
     total_vph = bound_vph = 0.0
     for flow in flows:

@@ -23,6 +23,12 @@ STEP_S = 900.0
 _TIME, _FLOW = "begin_s", re.compile(r"(?P<loop>\S+) flow_vph")
 
 
+def find_usual_day(town: str) -> UsualDay | None:
+    """Load the day recorded for a town; None where none was."""
+    path = FOLDER / f"{town}_usual_day.csv"
+    return load_usual_day(path) if path.exists() else None
+
+
 def load_usual_day(path: Path) -> UsualDay:
     """Load a table of `begin_s` (since midnight) and one column "<loop> flow_vph" for each loop.
 
@@ -31,7 +37,7 @@ def load_usual_day(path: Path) -> UsualDay:
     try:
         with path.open(encoding="utf-8", newline="") as stream:
             header, *rows = csv.reader(stream)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, csv.Error) as error:
         raise ModelError(f"usual day {path}", [f"can't be read: {error}"]) from error
     columns = [_FLOW.fullmatch(title) for title in header[1:]]
     problems = [
@@ -39,9 +45,10 @@ def load_usual_day(path: Path) -> UsualDay:
         for title, found in zip(header[1:], columns, strict=True)
         if found is None
     ]
-    if header[0] != _TIME:
-        problems.append(f"first column is {header[0]!r}, expected {_TIME}")
-    table = np.full((len(rows), len(header)), np.nan)
+    if header[:1] != [_TIME]:
+        problems.append(f"first column is {''.join(header[:1])!r}, expected {_TIME}")
+    problems += [f"column {title!r} is there twice" for title in _find_repeated(header)]
+    table = np.full((len(rows), max(len(header), 1)), np.nan)
     for i, row in enumerate(rows):
         if len(row) != len(header):
             problems.append(f"row {i + 1} has {len(row)} fields, expected {len(header)}")
@@ -62,12 +69,18 @@ def load_usual_day(path: Path) -> UsualDay:
 
 def write_usual_day(day: UsualDay, path: Path) -> None:
     """Write a table that `load_usual_day` reads, flows in whole vehicles per hour."""
-    with path.open("w", encoding="utf-8", newline="") as stream:
+    work = path.with_suffix(".partial")
+    with work.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow([_TIME, *(f"{loop} flow_vph" for loop in day.loops)])
         for i, flows in enumerate(day.flow_vph):
             told = ("" if np.isnan(flow) else f"{flow:.0f}" for flow in flows)
             writer.writerow([f"{day.begin_s + i * day.step_s:.0f}", *told])
+    work.replace(path)
+
+
+def _find_repeated(titles: Sequence[str]) -> list[str]:
+    return [title for i, title in enumerate(titles) if title in titles[:i]]
 
 
 def record_usual_day(scenarios: Iterable[Scenario]) -> UsualDay:

@@ -8,6 +8,7 @@ capacity. Shares rise and fall in steps, so that advice neither flips nor ends a
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
+from itertools import pairwise
 
 from traffic.detours import Detour, DetourCase, build_case
 from traffic.diversion import Option, allocate, queue_delay_s
@@ -17,7 +18,7 @@ from traffic.forecasting import Forecast
 from traffic.model import ModelError, Network, SafePlan
 from traffic.optimization.gating import is_broken
 from traffic.readings import LoopBatch
-from traffic.response import Diversion, Response, ResponsePlan, Step
+from traffic.response import Diversion, Life, Response, ResponsePlan, Step
 from traffic.routing import LinkGraph
 
 _QUANTILES = (0.1, 0.5, 0.9)  # of Forecast.inflow_vph
@@ -39,6 +40,7 @@ class AdvisorySettings:
     least_share: float = 0.02  # below, no advice is given
     valid_s: float = 90.0  # without renewal
     learn_s: float = 600.0  # time constant until diverted drivers are missing in the forecast
+    least_discharge: float = 0.2  # of the usual discharge, that an incident is taken to leave
     broken_speed: float = 0.6  # of free speed at the bottleneck, below which it has broken down
 
     def __post_init__(self) -> None:
@@ -83,6 +85,7 @@ class _Wish:
 
     options: Sequence[Option]
     rows: Sequence[int]  # detour of each option
+    limit_vph: Sequence[float]  # of each option, 0 where it costs more than drivers accept
     potential_vph: Sequence[float]  # per decision point
     required_vph: float | None  # None while nothing is forecast
     usual_s: Sequence[float]  # per decision point
@@ -108,7 +111,6 @@ class Advisor:
         self._graph = graph
         self._settings = settings or AdvisorySettings()
         self._flows = build_approach_flows(network)
-        self._signalled = {approach.links[-1] for approach in network.approaches.values()}
         problems: list[str] = []
         self._cases: dict[str, DetourCase] = {}
         for plan in plans:
@@ -131,8 +133,8 @@ class Advisor:
     ) -> tuple[Diversion, ...]:
         """Return what the plan's advice would divert once in full force.
 
-        At junctions that the plan may retime it is limited by what their splits can give, and not
-        delayed: they are to be fitted to it, for the worst that is forecast.
+        At junctions that the plan may retime it is limited by what their splits can give, and waits
+        as the safe plan lets it: they are to be fitted to it, for the worst that is forecast.
         """
         case = self._cases.get(plan.id)
         if case is None:
@@ -142,7 +144,7 @@ class Advisor:
         wish = self._wish(case, batch, state, forecast, math.inf, waits_s)
         spare = case.capacity.find(state, self._flows.flow_vph, {}, case.own_vph, free)
         required = sum(case.flows_vph) if wish.required_vph is None else wish.required_vph
-        found = allocate(required, wish.options, wish.potential_vph, spare)
+        found = allocate(required, wish.options, wish.potential_vph, spare, wish.limit_vph)
         return tuple(
             Diversion(case.detours[row].via, flow)
             for row, flow in zip(wish.rows, found, strict=True)
@@ -157,19 +159,20 @@ class Advisor:
         for case in self._cases.values():
             case.flows.update(batch)
             case.through.update(batch)
+        # The plan activated last speaks for its bottleneck; others that advised there fade out.
         on = {
-            entry.plan.id
-            for entry in response.active
-            if entry.plan.bottleneck in response.advise and Step.ADVICE in entry.plan.steps
+            entry.plan.bottleneck: entry.plan.id
+            for entry in sorted(response.active, key=lambda entry: entry.since_s)
+            if entry.life is Life.ACTIVE and Step.ADVICE in entry.plan.steps
         }
         plans = {j: order.plan for j, order in response.junctions.items() if order.plan is not None}
         taken: dict[str, float] = {}  # by the cases before
         advisories: list[Advisory] = []
         for case in self._cases.values():
-            if case.plan.id in on or any(case.shares):
-                advisories += self._advise(
-                    case, batch, state, forecast, plans, case.plan.id in on, taken
-                )
+            is_on = on.get(case.bottleneck.id) == case.plan.id
+            if is_on or any(case.shares):
+                advisories += self._advise(case, batch, state, forecast, plans, is_on, taken)
+            self._learn(case, batch.interval_s)
         return tuple(advisories)
 
     def _advise(
@@ -191,7 +194,18 @@ class Advisor:
         targets = list(case.shares) if is_on else [0.0] * len(case.shares)
         full = {row: wish.potential_vph[case.detours[row].point] for row in wish.rows}
         if is_on and wish.required_vph is not None:
-            wanted = allocate(wish.required_vph, wish.options, wish.potential_vph, spare)
+            fading_vph = sum(
+                sum(other.flows_vph)
+                for other in self._cases.values()
+                if other is not case and other.bottleneck.id == case.bottleneck.id
+            )
+            wanted = allocate(
+                wish.required_vph - fading_vph,
+                wish.options,
+                wish.potential_vph,
+                spare,
+                wish.limit_vph,
+            )
             targets = [0.0] * len(case.shares)
             for row, flow in zip(wish.rows, wanted, strict=True):
                 targets[row] = flow / full[row] if full[row] > 0 else 0.0
@@ -211,7 +225,6 @@ class Advisor:
                     taken[use] = taken.get(use, 0.0) + flow
         if not is_on and not any(case.shares):
             case.capacity.forget()
-        self._learn(case, batch.interval_s)
         return self._publish(case, wish, batch.end_s)
 
     def _learn(self, case: DetourCase, interval_s: float) -> None:
@@ -241,7 +254,9 @@ class Advisor:
         if broken:  # what leaves the queue is known; an incident lets less through than usual
             passing_vph = case.through.flow_vph[bottleneck.id]
             if not math.isnan(passing_vph):
-                discharge_vph = min(discharge_vph, max(passing_vph, 1.0))
+                # What has stopped for the moment will not stand for ever.
+                least_vph = settings.least_discharge * discharge_vph
+                discharge_vph = min(discharge_vph, max(passing_vph, least_vph))
             capacity_vph = discharge_vph
         inflow = [math.nan] * len(forecast.lead_s)
         if bottleneck.id in forecast.bottlenecks:
@@ -266,27 +281,34 @@ class Advisor:
             at_s = arrivals[usual.index(bottleneck.link) - 1]
             wait_s = queue_delay_s(left, forecast.lead_s, capacity_vph, discharge_vph, at_s)
             usual_s.append(arrivals[-1] + wait_s)
-        # A detour's signals are told by their waits, the roads between by what was measured.
-        roads_s = {link: t for link, t in link_time_s.items() if link not in self._signalled}
-        detour_s = [self._graph.path_time_s(d.via, roads_s, waits_s) for d in case.detours]
+        detour_s = [self._find_time_s(detour, link_time_s, waits_s) for detour in case.detours]
         penalty_s = [t - usual_s[d.point] for t, d in zip(detour_s, case.detours, strict=True)]
         blocked = {
             self._network.approaches[approach].links[-1]
             for approach, spills in zip(state.approaches, state.spillback, strict=True)
             if spills
         }
-        rows = [
-            i
-            for i, penalty in enumerate(penalty_s)
-            if penalty <= settings.accepted_penalty_s and blocked.isdisjoint(case.detours[i].via)
-        ]
+        # Too long a detour loses its drivers step by step, one that spills back at once.
+        rows = [i for i, detour in enumerate(case.detours) if blocked.isdisjoint(detour.via)]
+        limits = [math.inf if penalty_s[i] <= settings.accepted_penalty_s else 0.0 for i in rows]
         options = [Option(case.detours[i].point, penalty_s[i], case.detours[i].uses) for i in rows]
         passing = (case.flows.flow_vph[f"{i}"] for i in range(len(case.usual)))
         potential = [
             settings.compliance * point.share * (0.0 if math.isnan(flow) else flow)
             for point, flow in zip(case.plan.decision_points, passing, strict=True)
         ]
-        return _Wish(options, rows, potential, required, usual_s, detour_s, penalty_s)
+        return _Wish(options, rows, limits, potential, required, usual_s, detour_s, penalty_s)
+
+    def _find_time_s(
+        self, detour: Detour, link_time_s: Mapping[str, float], waits_s: Mapping[str, float]
+    ) -> float:
+        """Return a detour's time: signals of its own by their waits, all else as measured.
+
+        The time measured on a link before such a signal holds the wait of its other turns.
+        """
+        own = {a for a, b in pairwise(detour.via) if f"{a}>{b}" in detour.uses}
+        roads_s = {link: time_s for link, time_s in link_time_s.items() if link not in own}
+        return self._graph.path_time_s(detour.via, roads_s, waits_s)
 
     def _publish(self, case: DetourCase, wish: _Wish, now_s: float) -> list[Advisory]:
         advisories = []

@@ -88,7 +88,7 @@ def build_case(
         groups[f"{index}"] = frozenset(point.loops) or find_section(network, point.from_link)
         is_seen.append(not feeders.isdisjoint(links[1:]))
         for number, path in enumerate(around, 1):
-            key = f"{plan.bottleneck}:{point.from_link}>{point.to_link}:{number}"
+            key = f"{plan.id}:{point.from_link}>{point.to_link}:{number}"
             uses = _find_uses(path.links, links, signalled)
             detours.append(Detour(key, index, path.links, uses))
     capacity = SpareCapacity(

@@ -58,16 +58,22 @@ def find_phase_flow_vph(
     phases = tuple(phases)
     lanes = {lane for phase in phases for lane in approach.phase_lanes.get(phase, ())}
     own = sum(flow_vph.get(name_lane_flow(approach.id, lane), math.nan) for lane in lanes)
-    if lanes and not math.isnan(own) and all(has_own_lanes(approach, p) for p in phases):
+    if has_own_lanes(approach, phases) and not math.isnan(own):
         return own
     return flow_vph.get(approach.id, math.nan)
 
 
-def has_own_lanes(approach: Approach, phase: str) -> bool:
-    """Whether lanes at the stop line serve this phase, and no other phase is served by them."""
-    users = [lane for lanes in approach.phase_lanes.values() for lane in lanes]
-    own = approach.phase_lanes.get(phase, ())
-    return bool(own) and all(users.count(lane) == 1 for lane in own)
+def has_own_lanes(approach: Approach, phases: Iterable[str]) -> bool:
+    """Whether each of these phases has lanes at the stop line, and no other phase uses them."""
+    phases = set(phases)
+    own = {lane for phase in phases for lane in approach.phase_lanes.get(phase, ())}
+    others = {
+        lane
+        for phase, lanes in approach.phase_lanes.items()
+        for lane in lanes
+        if phase not in phases
+    }
+    return phases <= approach.phase_lanes.keys() and own.isdisjoint(others)
 
 
 def build_approach_flows(network: Network) -> LoopFlows:

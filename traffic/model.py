@@ -346,6 +346,12 @@ class Network:
             for phase_id in approach.phase_lanes:
                 if phase_id not in approach.phases:
                     yield f"approach {approach.id} gives lanes to phase {phase_id} of no movement"
+                if not approach.phase_lanes[phase_id]:
+                    yield f"approach {approach.id} gives no lane to phase {phase_id}"
+            if approach.phase_lanes:
+                for phase_id in approach.phases:
+                    if phase_id not in approach.phase_lanes:
+                        yield f"approach {approach.id} tells lanes of phases, but not of {phase_id}"
             for phase_id in approach.phases:
                 if phase_id not in known:
                     yield f"approach {approach.id} names unknown phase {phase_id}"

@@ -378,12 +378,11 @@ class Responses:
                     self._network, junction_id, streams, diversion.via, diversion.flow_vph
                 )
             now = build_streams(self._network, junction_id, self._flows.flow_vph)
-            streams = tuple(
-                max(pair, key=lambda s: s.flow_vph) for pair in zip(streams, now, strict=True)
-            )
+            streams = tuple(one.or_more(other) for one, other in zip(streams, now, strict=True))
             junction = self._network.junctions[junction_id]
             found = optimize_splits(junction, self._network.plans[junction_id], streams)
-            timing.plans[junction_id] = found.plan
+            if found.is_answer or junction_id not in timing.plans:
+                timing.plans[junction_id] = found.plan
 
 
 _POLICY = "policy"

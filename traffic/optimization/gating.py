@@ -23,6 +23,8 @@ from traffic.optimization.splits import (
 )
 from traffic.readings import LoopBatch
 
+STANDING_OCCUPANCY = 0.5  # of a loop on which traffic stands
+
 
 @dataclass(frozen=True, slots=True)
 class Gate:
@@ -142,11 +144,11 @@ class _Post:
     cycle_s: float
     full_s: Mapping[str, float]  # phase -> green a cycle in the safe plan
     least_s: Mapping[str, float]  # phase -> least green a cycle
-    saturation_vph: float  # of all gated lanes
+    saturation_vph: Mapping[str, float]  # phase -> of its lanes
     tails: frozenset[str]  # loops
 
     def flow_vph(self, green_s: Mapping[str, float]) -> float:
-        return self.saturation_vph * sum(green_s.values()) / len(green_s) / self.cycle_s
+        return sum(self.saturation_vph[p] * g for p, g in green_s.items()) / self.cycle_s
 
     def green_s(self, flow_vph: float) -> dict[str, float]:
         """Return the greens that let the flow through, in the plan's proportion."""
@@ -273,8 +275,13 @@ class GateKeeper:
 def is_broken(
     network: Network, bottleneck: Bottleneck, batch: LoopBatch, broken_speed: float
 ) -> bool:
-    """Whether the bottleneck's loops show less than a share of free speed; unknown counts as no."""
-    speeds = find_known(batch, batch.speed_mps)
+    """Whether the bottleneck's loops show less than a share of free speed; unknown counts as no.
+
+    A loop that is covered for most of the time and passed by nobody shows a standstill.
+    """
+    occupancies = find_known(batch, batch.occupancy)
+    standing = {loop: 0.0 for loop, share in occupancies.items() if share >= STANDING_OCCUPANCY}
+    speeds = standing | find_known(batch, batch.speed_mps)
     ratios = [
         speeds[loop] / network.links[network.detectors[loop].link].free_speed_mps
         for loop in bottleneck.watch
@@ -311,7 +318,7 @@ def _build_posts(network: Network, gates: tuple[Gate, ...]) -> tuple[_Post, ...]
             for d in network.detectors.values()
             if d.approach == approach.id and d.kind is DetectorKind.TAIL
         )
-        saturation_vph = network.saturation_vph * sum(map(approach.count_lanes, phases))
+        saturation_vph = {p: network.saturation_vph * approach.count_lanes(p) for p in phases}
         full_s = {p: green_s[p] for p in phases}
         posts.append(
             _Post(approach, junction.id, plan.cycle_s, full_s, least_s, saturation_vph, tails)

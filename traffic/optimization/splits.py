@@ -17,11 +17,12 @@ from numpy.typing import NDArray
 from scipy.optimize import LinearConstraint, linprog, milp, minimize
 
 from traffic.flows import has_own_lanes, name_lane_flow
-from traffic.model import Junction, Network, SafePlan
+from traffic.model import Approach, Junction, Network, SafePlan
 
 PLANNED_SATURATION = 0.85  # degree that a fixed-time plan is taken to be made for
 PROTECTED_SATURATION = 0.85  # that other splits leave to every stream
 RED_SLACK_S = 2.0  # kept off the longest red
+SOLVER_STEPS = 1000  # at most; steps and not seconds, so that a run repeats exactly
 _MAX_FLOW_RATIO = 0.95  # keeps the uniform term finite; the incremental term tells the excess
 
 
@@ -97,6 +98,14 @@ class Stream:
         """Flow over saturation flow, or that of its busiest lane where turns crowd into one."""
         return max(self.flow_vph / self.saturation_vph, self.busiest_ratio)
 
+    def or_more(self, other: "Stream") -> "Stream":
+        """Return this stream with the larger figures of two counts."""
+        return replace(
+            self,
+            flow_vph=max(self.flow_vph, other.flow_vph),
+            busiest_ratio=max(self.busiest_ratio, other.busiest_ratio),
+        )
+
 
 def build_streams(
     network: Network, junction_id: str, flow_vph: Mapping[str, float]
@@ -118,20 +127,28 @@ def build_streams(
             phase: network.saturation_vph * approach.count_lanes(phase) for phase in approach.phases
         }
         capacity_vph = {p: saturation_vph[p] * green_s[p] / plan.cycle_s for p in approach.phases}
-        total_vph = sum(capacity_vph.values())
-        flow = flow_vph.get(approach.id, math.nan)
-        use = PLANNED_SATURATION if math.isnan(flow) else flow / max(total_vph, 1e-9)
+        own_vph = _find_own_lanes_vph(approach, flow_vph)
+        total_vph = sum(vph for phase, vph in capacity_vph.items() if phase not in own_vph)
+        flow = flow_vph.get(approach.id, math.nan) - sum(sum(v) for v in own_vph.values())
+        use = PLANNED_SATURATION if math.isnan(flow) else max(flow, 0.0) / max(total_vph, 1e-9)
         for phase in approach.phases:
-            lanes_vph = [
-                flow_vph.get(name_lane_flow(approach.id, lane), math.nan)
-                for lane in approach.phase_lanes.get(phase, ())
-            ]
-            own = sum(lanes_vph) if lanes_vph and has_own_lanes(approach, phase) else math.nan
-            if math.isnan(own):
-                own, lanes_vph = use * capacity_vph[phase], [0.0]
+            lanes_vph = own_vph.get(phase, [0.0])
+            own = sum(lanes_vph) if phase in own_vph else use * capacity_vph[phase]
             busiest = max(lanes_vph) / network.saturation_vph
             streams.append(Stream(approach.id, phase, own, saturation_vph[phase], busiest))
     return tuple(streams)
+
+
+def _find_own_lanes_vph(
+    approach: Approach, flow_vph: Mapping[str, float]
+) -> dict[str, list[float]]:
+    """Return phase -> flow of each lane, where it has lanes for itself and all are known."""
+    found = {
+        phase: [flow_vph.get(name_lane_flow(approach.id, lane), math.nan) for lane in lanes]
+        for phase, lanes in approach.phase_lanes.items()
+        if has_own_lanes(approach, (phase,))
+    }
+    return {phase: vph for phase, vph in found.items() if not any(map(math.isnan, vph))}
 
 
 def add_diversion(
@@ -183,6 +200,11 @@ class Splits:
     before_s: float
     after_s: float
     status: str
+
+    @property
+    def is_answer(self) -> bool:
+        """Whether this is what was asked for; else the given plan stands in for it."""
+        return self.status in ("optimal", "already best", "no flow")
 
 
 def optimize_splits(junction: Junction, plan: SafePlan, streams: tuple[Stream, ...]) -> Splits:
@@ -263,6 +285,7 @@ def find_longest_green_s(
         A_eq=np.ones((1, len(start))),
         b_eq=[plan.cycle_s],
         bounds=(1.0, plan.cycle_s),
+        options={"maxiter": SOLVER_STEPS},
     )
     slots_s = found.x if found.success else start
     return float(own[0] @ slots_s - own_lost_s[0])
@@ -337,5 +360,6 @@ def _find_whole(
             LinearConstraint(np.hstack((one, one)), slots_s - extra),
             LinearConstraint(np.hstack((-one, one)), extra - slots_s),
         ],
+        options={"node_limit": SOLVER_STEPS},
     )
-    return np.round(found.x[:size]) + extra if found.success else None
+    return None if found.x is None else np.round(found.x[:size]) + extra
