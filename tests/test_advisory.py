@@ -8,7 +8,7 @@ from test_response import POINT, TOWN, build_batch, build_forecast, build_full, 
 
 from traffic.advisory import Advisor, Advisory, AdvisorySettings
 from traffic.control import JunctionOrder
-from traffic.model import ModelError, SafePlan
+from traffic.model import Detector, DetectorKind, ModelError, SafePlan
 from traffic.optimization.splits import Stream, stream_delay_s
 from traffic.response import ActivePlan, DecisionPoint, Life, Response, ResponsePlan, build_plan
 from traffic.routing import LinkGraph
@@ -131,6 +131,86 @@ def test_a_queue_beside_the_detour_does_not_slow_it_but_one_that_spills_back_clo
     vias = {a.via for a in build_advisor().update(build_batch(0, h1_stop=50), full, *args)}
     assert HILL not in vias
     assert vias
+
+
+def test_a_detour_that_grows_too_long_loses_its_drivers_step_by_step() -> None:
+    advisor = build_advisor()
+    before = [run(advisor, 30.0 * i, 3655) for i in range(8)][-1]
+    slow = {"h2": 1500 / 14 + 600, "k1": 4000 / 17 + 600}
+    after = [run(advisor, 240 + 30.0 * i, 3655, time_on_s=slow) for i in range(8)]
+    assert sum(a.share for a in after[0]) == pytest.approx(sum(a.share for a in before) - 0.1)
+    assert after[-1] == ()
+
+
+def test_a_signal_that_both_ways_pass_is_none_of_the_detours_own() -> None:
+    # The usual way leads through the signal at h1, too: its measured wait counts for either.
+    shared = replace(TOWN, turns=TOWN.turns | {("h2", "tunnel")})
+    plan = replace(PLAN, decision_points=(DecisionPoint("h1", "m2", 0.8, ("h1_stop",)),))
+    case = Advisor(shared, LinkGraph(shared), [plan])._cases[plan.id]
+    assert all("h1>h2" not in detour.uses for detour in case.detours)
+
+
+def test_the_plan_activated_last_advises_and_the_other_fades() -> None:
+    other = build_full("full")
+    advisor = Advisor(TOWN, GRAPH, [PLAN, other], AdvisorySettings(spare_use=0.9))
+    state = build_state(0, flow_vph={"h1": 50, "h2": 50, "k1": 50})
+
+    def update(time_s: float, *entries: ActivePlan) -> dict[str, float]:
+        response = Response(time_s, entries, {}, frozenset({"tunnel"}))
+        batch = build_batch(time_s, h1_stop=50)
+        advisories = advisor.update(batch, state, build_forecast(time_s, 3455), response)
+        return {a.id.rsplit(":", 2)[0]: a.share for a in advisories}
+
+    first = ActivePlan(PLAN, Life.ACTIVE, 0, "officer")
+    for step in range(6):
+        alone = update(30.0 * step, first)
+    assert alone == {PLAN.id: pytest.approx(200 / POTENTIAL)}
+    second = ActivePlan(other, Life.ACTIVE, 180, "officer")
+    for step in range(6, 16):
+        both = update(30.0 * step, first, second)
+        assert sum(both.values()) * POTENTIAL < 250  # never twice what is wanted
+    assert both == {other.id: pytest.approx(200 / POTENTIAL)}
+
+
+def test_what_a_plan_diverted_is_forgotten_once_it_has_long_been_off() -> None:
+    tunnel = TOWN.bottlenecks["tunnel"]
+    feeders = {f"m1_{i}": (1.0, 50.0) for i in range(3)}
+    town = replace(TOWN, bottlenecks={"tunnel": replace(tunnel, feeders=feeders)})
+    advisor = Advisor(town, LinkGraph(town), [PLAN])
+    for step in range(60):
+        run(advisor, 30.0 * step, 3855)
+    for step in range(60, 300):
+        run(advisor, 30.0 * step, 3000, on=False)
+    assert run(advisor, 9000, 3150) == ()  # below the target: nobody is asked again
+
+
+def test_a_blocked_bottleneck_tells_a_long_but_sober_time() -> None:
+    loop = Detector("tunnel_0", DetectorKind.MAINLINE, "tunnel", 0, 500.0)
+    town = replace(TOWN, detectors={**TOWN.detectors, loop.id: loop})
+    advisor = Advisor(town, LinkGraph(town), [PLAN])
+    batch = build_batch(0, h1_stop=50)
+    count = np.append(batch.count_veh, 0.0)
+    stands = replace(
+        batch,
+        detectors=(*batch.detectors, loop.id),
+        count_veh=np.where([d.startswith("m1") for d in (*batch.detectors, "")], 0.0, count),
+        occupancy=np.append(np.where([d.startswith("m1") for d in batch.detectors], 1.0, 0.05), 1),
+        speed_mps=np.append(
+            np.where([d.startswith("m1") for d in batch.detectors], np.nan, 20.0), np.nan
+        ),
+        quality=np.append(batch.quality, 0).astype(np.int8),
+    )
+    state = build_state(0, flow_vph={"h1": 50, "h2": 50, "k1": 50})
+    for step in range(40):
+        told = advisor.update(
+            replace(stands, end_s=30.0 * step), state, build_forecast(30.0 * step, 3500),
+            build_response(30.0 * step),
+        )  # fmt: skip
+    assert told
+    # A fifth of the discharge of 3,100 veh/h is taken to pass: at most the queue that grows until
+    # the vehicle is there, over that.
+    assert max(a.usual_time_s for a in told) < 3600
+    assert min(a.usual_time_s for a in told) > 200
 
 
 def test_a_broken_bottleneck_asks_for_more() -> None:

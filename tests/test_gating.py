@@ -130,3 +130,17 @@ def test_all_problems_come_at_once() -> None:
         GateKeeper(TOWN, TOWN.bottlenecks["tunnel"], gates, SETTINGS)
     assert "nowhere is no approach" in str(error.value)
     assert "approach g1_in has no phase side" in str(error.value)
+
+
+def test_a_covered_loop_that_nobody_passes_shows_a_breakdown() -> None:
+    batch = build_batch(0)
+    watched = np.array([d.startswith("m1") for d in batch.detectors])
+    tunnel = TOWN.bottlenecks["tunnel"]
+    still = replace(
+        batch,
+        occupancy=np.where(watched, 1.0, batch.occupancy),
+        speed_mps=np.where(watched, np.nan, batch.speed_mps),
+    )
+    assert is_broken(TOWN, tunnel, still, 0.6)
+    empty = replace(still, occupancy=np.where(watched, 0.0, batch.occupancy))
+    assert not is_broken(TOWN, tunnel, empty, 0.6)

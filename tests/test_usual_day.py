@@ -7,7 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from networks.usual_day import FOLDER, load_usual_day, record_usual_day, write_usual_day
+from networks.usual_day import (
+    FOLDER,
+    find_usual_day,
+    load_usual_day,
+    record_usual_day,
+    write_usual_day,
+)
 from traffic.forecasting import UsualDay
 from traffic.model import ModelError
 
@@ -49,6 +55,19 @@ def test_an_empty_table_is_refused(tmp_path: Path) -> None:
     (tmp_path / "day.csv").write_text("")
     with pytest.raises(ModelError, match=r"day\.csv.*can't be read"):
         load_usual_day(tmp_path / "day.csv")
+
+
+@pytest.mark.parametrize(
+    "text", ["\n0,1\n900,2\n", "begin_s,a flow_vph,a flow_vph\n0,1,1\n900,2,2\n"]
+)
+def test_a_blank_or_repeated_title_is_refused(text: str, tmp_path: Path) -> None:
+    (tmp_path / "day.csv").write_text(text)
+    with pytest.raises(ModelError, match="first column is ''|is there twice"):
+        load_usual_day(tmp_path / "day.csv")
+
+
+def test_a_town_without_a_recording_has_no_usual_day() -> None:
+    assert find_usual_day("nowhere") is None
 
 
 def test_no_recording_makes_no_usual_day() -> None:
