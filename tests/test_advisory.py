@@ -16,6 +16,7 @@ from traffic.routing import LinkGraph
 GRAPH = LinkGraph(TOWN)
 PLAN = build_full("advice")
 HILL = ("m0", "h1", "h2", "m2")
+SETTINGS = {"target_use": 0.93, "spare_use": 0.9}
 POTENTIAL = 0.3 * 0.8 * 3600  # compliance, bound share, flow at the decision point
 
 
@@ -26,7 +27,7 @@ def build_response(time_s: float, plan: ResponsePlan = PLAN, on: bool = True) ->
 
 
 def build_advisor(**settings: float) -> Advisor:
-    return Advisor(TOWN, GRAPH, [PLAN], AdvisorySettings(**{"spare_use": 0.9, **settings}))
+    return Advisor(TOWN, GRAPH, [PLAN], AdvisorySettings(**{**SETTINGS, **settings}))
 
 
 def run(
@@ -152,7 +153,7 @@ def test_a_signal_that_both_ways_pass_is_none_of_the_detours_own() -> None:
 
 def test_the_plan_activated_last_advises_and_the_other_fades() -> None:
     other = build_full("full")
-    advisor = Advisor(TOWN, GRAPH, [PLAN, other], AdvisorySettings(spare_use=0.9))
+    advisor = Advisor(TOWN, GRAPH, [PLAN, other], AdvisorySettings(**SETTINGS))
     state = build_state(0, flow_vph={"h1": 50, "h2": 50, "k1": 50})
 
     def update(time_s: float, *entries: ActivePlan) -> dict[str, float]:
@@ -176,7 +177,7 @@ def test_what_a_plan_diverted_is_forgotten_once_it_has_long_been_off() -> None:
     tunnel = TOWN.bottlenecks["tunnel"]
     feeders = {f"m1_{i}": (1.0, 50.0) for i in range(3)}
     town = replace(TOWN, bottlenecks={"tunnel": replace(tunnel, feeders=feeders)})
-    advisor = Advisor(town, LinkGraph(town), [PLAN])
+    advisor = Advisor(town, LinkGraph(town), [PLAN], AdvisorySettings(**SETTINGS))
     for step in range(60):
         run(advisor, 30.0 * step, 3855)
     for step in range(60, 300):
@@ -187,7 +188,7 @@ def test_what_a_plan_diverted_is_forgotten_once_it_has_long_been_off() -> None:
 def test_a_blocked_bottleneck_tells_a_long_but_sober_time() -> None:
     loop = Detector("tunnel_0", DetectorKind.MAINLINE, "tunnel", 0, 500.0)
     town = replace(TOWN, detectors={**TOWN.detectors, loop.id: loop})
-    advisor = Advisor(town, LinkGraph(town), [PLAN])
+    advisor = Advisor(town, LinkGraph(town), [PLAN], AdvisorySettings(**SETTINGS))
     batch = build_batch(0, h1_stop=50)
     count = np.append(batch.count_veh, 0.0)
     stands = replace(
@@ -233,7 +234,7 @@ def test_without_a_forecast_the_advice_stays_as_it_is() -> None:
 
 def test_the_diversion_is_foretold_before_anybody_is_asked() -> None:
     plan = build_full("full")
-    advisor = Advisor(TOWN, GRAPH, [plan])
+    advisor = Advisor(TOWN, GRAPH, [plan], AdvisorySettings(**SETTINGS))
     state = build_state(0, flow_vph={"h1": 50, "h2": 50, "k1": 50})
     off = Response(0)
     advisor.update(build_batch(0, h1_stop=50), state, build_forecast(0, 3000), off)
@@ -268,7 +269,7 @@ def test_what_the_forecast_no_longer_sees_stays_diverted() -> None:
     tunnel = TOWN.bottlenecks["tunnel"]
     feeders = {f"m1_{i}": (1.0, 50.0) for i in range(3)}
     town = replace(TOWN, bottlenecks={"tunnel": replace(tunnel, feeders=feeders)})
-    advisor = Advisor(town, LinkGraph(town), [PLAN])
+    advisor = Advisor(town, LinkGraph(town), [PLAN], AdvisorySettings(**SETTINGS))
     for step in range(120):
         missing = 200 * (1 - np.exp(-step / 20))
         advisories = run(advisor, 30.0 * step, 3455 - missing)

@@ -30,7 +30,7 @@ class AdvisorySettings:
 
     compliance: float = 0.3  # share of the addressed that follow, 0..1, an assumption
     accepted_penalty_s: float = 300.0  # longest extra time asked of a driver
-    target_use: float = 0.93  # of the bottleneck's capacity, 0..1
+    target_use: float = 0.9  # of the bottleneck's capacity, 0..1
     quantile: float = 0.5  # of the predicted inflow: .1, .5 or .9
     horizon_s: float = 900.0  # the worst predicted inflow up to this lead counts
     spare_use: float = 0.8  # of a detour's capacity that may be used, 0..1
