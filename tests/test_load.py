@@ -5,10 +5,11 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from towns import compile_town
 
 from networks import SCENARIOS, load
 from networks.external import find_resco_maps
-from networks.plain_xml import Connection, Edge, Node, Program, Roads, compile_roads
+from networks.plain_xml import Connection, Edge, Node, Roads, compile_roads
 from networks.route_files import find_departures, list_vehicles
 from networks.scenario import Scenario
 from traffic.model import DetectorKind, ModelError
@@ -22,20 +23,7 @@ ROUTES = '<routes><trip id="a.0" depart="{depart}" from="west" to="east"/></rout
 def town(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a compiled network of one signal."""
     folder = tmp_path_factory.mktemp("town")
-    nodes = (
-        Node("w", -400, 0),
-        Node("j", 0, 0, "traffic_light"),
-        Node("e", 400, 0),
-        Node("n", 0, 300),
-    )
-    edges = (
-        Edge("west", "w", "j", 1, 13.9),
-        Edge("north", "n", "j", 1, 13.9),
-        Edge("east", "j", "e", 1, 13.9),
-    )
-    links = (Connection("west", "east", 0, 0), Connection("north", "east", 0, 0))
-    states = ((20.0, "Gr"), (3.0, "yr"), (2.0, "rr"), (20.0, "rG"), (3.0, "ry"), (2.0, "rr"))
-    compile_roads(Roads(nodes, edges, links, (Program("j", links, states),)), folder, "town")
+    compile_town(folder)
     return folder
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 from networks.plain_xml import Connection, Edge, Node, Program, Roads, compile_roads
 
 
-def write_town(folder: Path, end_s: float = 600.0) -> Path:
-    """Write its configuration, with more demand than fits in, and some that is due too early."""
+def compile_town(folder: Path) -> Path:
+    """Compile its roads, a signal where two streets meet; return the net file."""
     nodes = (
         Node("w", -400, 0),
         Node("j", 0, 0, "traffic_light"),
@@ -20,7 +20,12 @@ def write_town(folder: Path, end_s: float = 600.0) -> Path:
     )
     links = (Connection("west", "east", 0, 0), Connection("north", "east", 0, 0))
     states = ((20.0, "Gr"), (3.0, "yr"), (2.0, "rr"), (20.0, "rG"), (3.0, "ry"), (2.0, "rr"))
-    compile_roads(Roads(nodes, edges, links, (Program("j", links, states),)), folder, "town")
+    return compile_roads(Roads(nodes, edges, links, (Program("j", links, states),)), folder, "town")
+
+
+def write_town(folder: Path, end_s: float = 600.0) -> Path:
+    """Write its configuration, with more demand than fits in, and some that is due too early."""
+    compile_town(folder)
     (folder / "flows.xml").write_text(
         '<routes><flow id="west" begin="100" end="400" number="300" from="west" to="east"/>'
         "</routes>"
