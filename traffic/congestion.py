@@ -51,10 +51,10 @@ class CongestionSettings:
     warn_updates: int = 4  # forecasts in a row
     clear_s: float = 600.0  # the chance must stay below clear_chance this long
     blind_s: float = 1800.0  # without a forecast this long, the old warning no longer counts
-    jam_mps: float = 45 / 3.6
+    jam_mps: float = 40 / 3.6  # as a breakdown is defined; a merge may be slower for a moment
     free_mps: float = 60 / 3.6
-    jam_s: float = 120.0  # below jam_mps, within the last jam_window_s
-    jam_window_s: float = 180.0
+    jam_s: float = 240.0  # below jam_mps, within the last jam_window_s
+    jam_window_s: float = 300.0
     free_s: float = 300.0  # above free_mps without a break
     standing_occupancy: float = 0.5  # a loop so covered that nothing passes has a speed of 0
 
