@@ -78,7 +78,7 @@ def test_a_chance_that_flickers_raises_nothing() -> None:
 def test_a_warning_that_comes_true_stays_one_alert() -> None:
     watch = Watch()
     (warning,) = watch.run(5, chance=0.9)
-    (still,) = watch.run(1.5, chance=0.9, up_kmph=30)
+    (still,) = watch.run(3.5, chance=0.9, up_kmph=30)
     (confirmed,) = watch.run(0.5, chance=0.9, up_kmph=30)
     assert still.level is Level.WARNING
     assert confirmed.level is Level.CONFIRMED
@@ -90,15 +90,19 @@ def test_a_warning_that_comes_true_stays_one_alert() -> None:
 
 def test_a_breakdown_without_warning_is_confirmed_by_speed_or_by_standing() -> None:
     for speed in (30.0, 0.0):
-        (alert,) = Watch().run(2, up_kmph=speed)
+        (alert,) = Watch().run(4, up_kmph=speed)
         assert alert.level is Level.CONFIRMED
 
 
-def test_one_slow_minute_in_three_confirms_nothing() -> None:
+def test_three_slow_minutes_in_five_confirm_nothing() -> None:
     watch = Watch()
     for _ in range(10):
-        assert watch.run(1, up_kmph=30) == ()
+        assert watch.run(3, up_kmph=30) == ()
         assert watch.run(2) == ()
+
+
+def test_a_merge_that_is_slow_but_moves_confirms_nothing() -> None:
+    assert Watch().run(30, up_kmph=42) == ()
 
 
 def test_a_confirmed_alert_needs_speed_and_chance_to_clear() -> None:
@@ -139,6 +143,6 @@ def test_a_forecast_that_fails_does_not_clear_a_warning_at_once() -> None:
 
 def test_bad_settings_are_named_at_once() -> None:
     with pytest.raises(ModelError) as error:
-        CongestionSettings(warn_chance=0.3, jam_mps=20.0, jam_s=300.0, free_s=0.0)
-    for part in ("clear_chance", "jam_mps", "jam_s 300.0", "free_s 0.0"):
+        CongestionSettings(warn_chance=0.3, jam_mps=20.0, jam_s=400.0, free_s=0.0)
+    for part in ("clear_chance", "jam_mps", "jam_s 400.0", "free_s 0.0"):
         assert part in str(error.value)
