@@ -13,7 +13,8 @@ from traffic.forecasting import Forecaster
 from traffic.health import HealthScreen
 from traffic.interlock import Interlock
 from traffic.parts import Journal
-from traffic.response import STEPS, Policy, ResponsePlan, Responses, Step, build_plan
+from traffic.policy import Policy
+from traffic.response import STEPS, ResponsePlan, Responses, Step, build_plan
 from traffic.routing import LinkGraph
 
 # What a run may compare; "nav" is drivers' own apps on present travel times, without us.

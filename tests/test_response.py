@@ -2,7 +2,7 @@
 
 import json
 import math
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import pairwise
 
 import numpy as np
@@ -27,13 +27,13 @@ from traffic.model import (
     Stage,
 )
 from traffic.optimization.gating import Gate
+from traffic.policy import Policy
 from traffic.readings import LoopBatch
 from traffic.response import (
     DecisionPoint,
     Diversion,
     Life,
     Order,
-    Policy,
     Response,
     ResponsePlan,
     Responses,
@@ -252,6 +252,17 @@ def test_a_full_approach_opens_its_gate() -> None:
     assert not run(responses, 330, occupancy=0.35, share=0.95).junctions
     assert not run(responses, 360, occupancy=0.35, share=0.8).junctions  # not yet receded
     assert run(responses, 390, occupancy=0.35, share=0.6).junctions
+
+
+def test_the_policy_lets_a_jam_that_no_forecast_bears_out_dissolve_or_stand() -> None:
+    policy = Policy(frozenset({"tunnel:advice"}))
+    jam = replace(build_alert(Level.CONFIRMED), raised_s=60.0)
+    assert policy.heeds(jam, 60)  # its chance is 0.8
+    for chance in (0.1, math.nan):
+        unforeseen = replace(jam, breakdown_chance=chance)
+        assert not policy.heeds(unforeseen, 630)
+        assert policy.heeds(unforeseen, 660)
+        assert not policy.heeds(replace(unforeseen, cleared_s=660.0), 660)
 
 
 def test_the_policy_starts_a_plan_on_an_alert_and_stops_it_after_quiet() -> None:

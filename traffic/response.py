@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Protocol
 
-from traffic.congestion import Alert, Level
+from traffic.congestion import Alert
 from traffic.control import JunctionOrder
 from traffic.estimation import State
 from traffic.flows import build_approach_flows
@@ -22,6 +22,7 @@ from traffic.optimization.splits import (
     build_streams,
     optimize_splits,
 )
+from traffic.policy import Policy
 from traffic.readings import LoopBatch
 
 
@@ -191,20 +192,6 @@ class Diverter(Protocol):
     ) -> tuple[Diversion, ...]: ...
 
 
-@dataclass(frozen=True)
-class Policy:
-    """Activates plans by itself, as in a simulation; in service a person gives the orders.
-
-    A plan of `plans` starts when its bottleneck has an open alert of `level` or worse, and stops
-    when it has had none for `quiet_s` and has run for `least_s`.
-    """
-
-    plans: frozenset[str] = frozenset()
-    level: Level = Level.WARNING
-    quiet_s: float = 300.0
-    least_s: float = 600.0
-
-
 class Responses:
     """Holds the plans and runs those that are switched on: call `update` with each batch.
 
@@ -318,11 +305,7 @@ class Responses:
         return f"unknown kind of order {order.kind!r}, known: activate, stop"
 
     def _ask_policy(self, alerts: tuple[Alert, ...], now_s: float) -> Iterable[Order]:
-        levels = list(Level)
-        least = levels.index(self._policy.level)
-        severe = {
-            a.bottleneck for a in alerts if a.cleared_s is None and levels.index(a.level) >= least
-        }
+        severe = {a.bottleneck for a in alerts if self._policy.heeds(a, now_s)}
         self._alerted_s |= dict.fromkeys(severe, now_s)
         for plan_id in sorted(self._policy.plans):
             bottleneck = self.plans[plan_id].bottleneck
