@@ -260,9 +260,9 @@ def test_the_policy_lets_a_jam_that_no_forecast_bears_out_dissolve_or_stand() ->
     assert policy.heeds(jam, 60)  # its chance is 0.8
     for chance in (0.1, math.nan):
         unforeseen = replace(jam, breakdown_chance=chance)
-        assert not policy.heeds(unforeseen, 630)
-        assert policy.heeds(unforeseen, 660)
-        assert not policy.heeds(replace(unforeseen, cleared_s=660.0), 660)
+        assert not policy.heeds(unforeseen, 1230)
+        assert policy.heeds(unforeseen, 1260)
+        assert not policy.heeds(replace(unforeseen, cleared_s=1260.0), 1260)
 
 
 def test_the_policy_starts_a_plan_on_an_alert_and_stops_it_after_quiet() -> None:

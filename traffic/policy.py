@@ -19,7 +19,7 @@ class Policy:
     quiet_s: float = 300.0
     least_s: float = 600.0
     likely: float = 0.5
-    patience_s: float = 600.0
+    patience_s: float = 1200.0
 
     def heeds(self, alert: Alert, now_s: float) -> bool:
         """Whether an alert calls for the plans of its bottleneck."""
