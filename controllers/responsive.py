@@ -37,11 +37,13 @@ class Responsive:
         is_new_cycle = self._begins(self._plan, seen.now_s)
         self._last_s = seen.now_s
         into_s = (seen.now_s - self._plan.offset_s) % self._plan.cycle_s
-        held = frozenset(
-            phase
-            for phase, runs in self._runs.items()
-            if self._is_held(phase, runs, into_s, is_new_cycle, seen)
-        )
+        held: frozenset[str] = frozenset()
+        if seen.order.green_cap_s or any(cap_s < math.inf for cap_s in self._caps.values()):
+            held = frozenset(
+                phase
+                for phase, runs in self._runs.items()
+                if self._is_held(phase, runs, into_s, is_new_cycle, seen)
+            )
         stage = self._plan.stage_at(seen.now_s)
         green = self._junction.get_stage(stage).green
         return follow_or_wait(self._junction, seen, stage, "responsive", held & green)

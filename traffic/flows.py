@@ -15,11 +15,9 @@ _SMOOTH_S = 300.0  # time constant
 
 def find_known(batch: LoopBatch, values: NDArray[np.float64]) -> dict[str, float]:
     """Return detector -> value for those values (D) that are there and can be trusted."""
-    return {
-        loop: float(value)
-        for loop, value, quality in zip(batch.detectors, values, batch.quality, strict=True)
-        if quality in (Quality.GOOD, Quality.ESTIMATED) and not math.isnan(value)
-    }
+    trusted = np.isin(batch.quality, (int(Quality.GOOD), int(Quality.ESTIMATED)))
+    known = np.flatnonzero(trusted & ~np.isnan(values))
+    return {batch.detectors[i]: float(values[i]) for i in known}
 
 
 class LoopFlows:
