@@ -39,7 +39,7 @@ def _run() -> int:
     # click of its own, that one's.
     usage_error: Any = typer.BadParameter.__bases__[0]
     try:
-        code = app(standalone_mode=False)
+        code = app(prog_name="traffic", standalone_mode=False)
     except typer.Exit as done:
         return done.exit_code
     except usage_error as error:

@@ -28,7 +28,7 @@ class Answer:
     faults: int
 
 
-@benchmark("engine-cost", "engine and simulation, over the bare simulation", at_most=1.3, repeats=1)
+@benchmark("engine-cost", "engine and simulation, over the bare simulation", at_most=1.3, repeats=3)
 def build(smoke: bool) -> Case[Answer]:
     """The Heishizi morning; its first two minutes for a smoke run."""
     scenario = load("heishizi", seed=1)

@@ -154,6 +154,7 @@ class SumoField:
                 self._loops.watch(before_s, self.now_s)
                 if self._commands:
                     self._note_arrivals()
+            self._loops.end_second()
             self._drivers.act(self.now_s)
             self._breakdowns.act(self.now_s)
         return self.now_s < self.scenario.end_s

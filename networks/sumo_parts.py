@@ -40,6 +40,7 @@ class Loops:
         # Rows: vehicles entered, seconds covered, sum of speeds, vehicles left; columns D.
         self._second = np.zeros((4, len(self.detectors)))
         self._interval = np.zeros((4, len(self.detectors)))
+        self._passings: list[tuple[float, ...]] = []  # of the second under way
 
     def begin_second(self, is_new_interval: bool) -> None:
         self._second[:] = 0.0
@@ -47,19 +48,30 @@ class Loops:
             self._interval[:] = 0.0
 
     def watch(self, from_s: float, to_s: float) -> None:
-        """Add the simulation step just made."""
-        for i, loop in enumerate(self.detectors):
-            for _, length_m, entry_s, exit_s, _ in self._read(loop):
-                # A lane change puts a vehicle on a loop at the very end of a step, unseen till now.
-                entered = 1.0 if entry_s >= from_s else 0.0
-                covered_s = (exit_s if exit_s >= 0 else to_s) - max(entry_s, from_s)
-                # One away from it ends there too, and is told again in the next step; only those
-                # that drove over the loop have a speed.
-                left = 1.0 if from_s < exit_s < to_s else 0.0
-                speed_mps = length_m / (exit_s - entry_s) if left else 0.0
-                passing = (entered, covered_s, speed_mps, left)
-                self._second[:, i] += passing
-                self._interval[:, i] += passing
+        """Note the simulation step just made."""
+        # Every loop in every step: the call itself is what this costs, so nothing else is done.
+        for i, passings in enumerate(map(self._read, self.detectors)):
+            for _, length_m, entry_s, exit_s, _ in passings:
+                self._passings.append((i, from_s, to_s, length_m, entry_s, exit_s))
+
+    def end_second(self) -> None:
+        """Add what the second's steps have seen."""
+        if not self._passings:
+            return
+        at, from_s, to_s, length_m, entry_s, exit_s = np.array(self._passings).T
+        self._passings.clear()
+        # A lane change puts a vehicle on a loop at the very end of a step, unseen till now.
+        entered = (entry_s >= from_s).astype(float)
+        covered_s = np.where(exit_s >= 0, exit_s, to_s) - np.maximum(entry_s, from_s)
+        # One away from it ends there too, and is told again in the next step; only those that
+        # drove over the loop have a speed.
+        left = ((from_s < exit_s) & (exit_s < to_s)).astype(float)
+        speed_mps = np.zeros_like(left)
+        np.divide(length_m, exit_s - entry_s, out=speed_mps, where=left > 0)
+        loops = at.astype(np.intp)
+        for row, values in enumerate((entered, covered_s, speed_mps, left)):
+            np.add.at(self._second[row], loops, values)
+            np.add.at(self._interval[row], loops, values)
 
     def build_local(self, now_s: float, has_begun: bool) -> LoopBatch:
         sums = self._second[:, self._local_at]
@@ -95,6 +107,7 @@ class Heads:
         self._native: dict[str, str] = {}  # junction -> its own program
         self._state: dict[str, str] = {}  # junction -> as it stands
         self._taken: set[str] = set()
+        self._shown: dict[str, Mapping[str, Aspect]] = {}  # junction -> as last applied
         self._seen: dict[tuple[str, str], dict[str, Aspect]] = {}
         for junction in self._indices:
             self._native[junction] = self._lights.getProgram(junction)
@@ -138,7 +151,11 @@ class Heads:
                 if junction in self._taken:
                     self._lights.setProgram(junction, self._native[junction])
                     self._taken.discard(junction)
+                    del self._shown[junction]
                 continue
+            if shown[junction] == self._shown.get(junction):
+                continue
+            self._shown[junction] = shown[junction]
             letters = list(self._state[junction])
             for phase, links in phases.items():
                 for i in links:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtr
 
 from traffic.estimation import State
+from traffic.flows import find_known
 from traffic.model import Bottleneck, ModelError, Network
 from traffic.readings import LoopBatch, Quality
 from traffic.units import SECONDS_PER_HOUR, to_vph
@@ -172,13 +173,7 @@ class Forecaster:
 
     def update(self, batch: LoopBatch, state: State) -> Forecast:
         """Return the forecast at the batch's end; `state` says nothing yet in this version."""
-        heard = {
-            loop: float(count)
-            for loop, count, quality in zip(
-                batch.detectors, batch.count_veh, batch.quality, strict=True
-            )
-            if quality in (Quality.GOOD, Quality.ESTIMATED) and not np.isnan(count)
-        }
+        heard = find_known(batch, batch.count_veh)
         leads = self._settings.lead_s
         inflow = np.full((len(self._ids), len(leads), 3), np.nan)
         chance = np.full((len(self._ids), len(leads)), np.nan)

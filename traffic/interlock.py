@@ -30,6 +30,7 @@ class _Head:
         self.stage: str | None = None  # none before the first second
         self.phases = {phase.id: phase for phase in junction.phases}
         self.aspects = dict.fromkeys(self.phases, Aspect.RED)
+        self.greens: set[str] = set()  # phases that show green, protected or permissive
         self.since_s = dict.fromkeys(self.phases, now_s)  # of the present red, amber or green
         self.green_end_s = dict.fromkeys(self.phases, float("-inf"))
         self.amber_s = {
@@ -48,15 +49,12 @@ class _Head:
             for phase in self.phases
         }
 
-    def is_green(self, phase: str) -> bool:
-        return self.aspects[phase] in (Aspect.GREEN, Aspect.PERMISSIVE)
-
     def is_young(self, phase: str, now_s: float) -> bool:
         return now_s - self.since_s[phase] < self.phases[phase].min_green_s
 
     def red_s(self, phase: str, now_s: float) -> float:
         """Seconds since the phase was last green; before its first green, since the start."""
-        if self.is_green(phase):
+        if phase in self.greens:
             return 0.0
         return now_s - max(self.green_end_s[phase], self.start_s)
 
@@ -67,7 +65,7 @@ class _Head:
             raw.local,
             dict(self.aspects),
             self.stage,
-            {p: now_s - self.since_s[p] if self.is_green(p) else 0.0 for p in self.phases},
+            {p: now_s - self.since_s[p] if p in self.greens else 0.0 for p in self.phases},
             {p: self.red_s(p, now_s) for p in self.phases},
             order,
         )
@@ -80,7 +78,7 @@ class _Head:
     def check_target(self, green: frozenset[str], now_s: float) -> Iterable[str]:
         for phase_id, phase in self.phases.items():
             age_s = now_s - self.since_s[phase_id]
-            if self.is_green(phase_id):
+            if phase_id in self.greens:
                 if phase_id not in green and age_s < phase.min_green_s:
                     yield f"phase {phase_id}: green {age_s} s, minimum {phase.min_green_s} s"
                 if phase_id in green and age_s >= phase.max_green_s:
@@ -94,7 +92,7 @@ class _Head:
         self.stage = stage.id
         green = stage.green - held
         for phase in self.phases:
-            if self.is_green(phase) and phase not in green and not self.is_young(phase, now_s):
+            if phase in self.greens and phase not in green and not self.is_young(phase, now_s):
                 self._show(phase, Aspect.AMBER, now_s)
                 self.green_end_s[phase] = now_s
             elif (
@@ -107,7 +105,7 @@ class _Head:
             if self.aspects[phase] not in (Aspect.AMBER, wanted) and self._is_clear(
                 phase, wanted, stage, green, now_s
             ):
-                if self.is_green(phase):
+                if phase in self.greens:
                     self.aspects[phase] = wanted  # the same green goes on
                 else:
                     self._show(phase, wanted, now_s)
@@ -115,12 +113,12 @@ class _Head:
     def _is_clear(
         self, phase: str, wanted: Aspect, stage: Stage, green: frozenset[str], now_s: float
     ) -> bool:
-        if now_s - self.green_end_s[phase] < self.regain_s[phase] and not self.is_green(phase):
+        if now_s - self.green_end_s[phase] < self.regain_s[phase] and phase not in self.greens:
             return False
         for other in self.phases:
             if not self.junction.is_conflict(phase, other):
                 continue
-            if self.is_green(other):
+            if other in self.greens:
                 gives_way = Aspect.PERMISSIVE in (wanted, self.aspects[other])
                 if not (gives_way and other in green):
                     return False
@@ -134,6 +132,10 @@ class _Head:
     def _show(self, phase: str, aspect: Aspect, now_s: float) -> None:
         self.aspects[phase] = aspect
         self.since_s[phase] = now_s
+        if aspect in (Aspect.GREEN, Aspect.PERMISSIVE):
+            self.greens.add(phase)
+        else:
+            self.greens.discard(phase)
 
 
 class Interlock:

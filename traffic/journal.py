@@ -8,6 +8,8 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from enum import Enum
+from functools import cache
+from math import isnan
 from typing import Any, Protocol
 
 import numpy as np
@@ -28,18 +30,31 @@ class Writer(Protocol):
     def write(self, text: str, /) -> Any: ...
 
 
+_AS_IT_IS = (str, int, bool, type(None))
+
+
+@cache
+def _name_fields(kind: Any) -> tuple[str, ...]:
+    return tuple(f.name for f in fields(kind)) if is_dataclass(kind) else ()
+
+
 def _plain(value: Any) -> Any:
     """Domain values as JSON: dataclasses by field, sets in order, NaN as null."""
+    kind: Any = type(value)
+    if kind in _AS_IT_IS:
+        return value
+    if kind is float:
+        return None if isnan(value) else value
+    if names := _name_fields(kind):
+        return {name: _plain(getattr(value, name)) for name in names}
     if isinstance(value, Enum):
         return value.value
-    if isinstance(value, float | np.floating):
+    if isinstance(value, np.floating):
         return None if np.isnan(value) else float(value)
     if isinstance(value, np.integer):
         return int(value)
     if isinstance(value, np.ndarray):
         return [_plain(v) for v in value.tolist()]
-    if is_dataclass(value):
-        return {f.name: _plain(getattr(value, f.name)) for f in fields(value)}
     if isinstance(value, Mapping):
         return {str(k): _plain(v) for k, v in value.items()}
     if isinstance(value, frozenset | set):

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import cached_property
 from itertools import combinations
 
 
@@ -178,7 +179,7 @@ class SafePlan:
         if problems:
             raise ModelError("safe plan", problems)
 
-    @property
+    @cached_property
     def cycle_s(self) -> float:
         return sum(length_s for _, length_s in self.slots)
 
