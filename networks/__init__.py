@@ -45,15 +45,15 @@ def load(name: str, seed: int = 1, folder: Path | None = None) -> "Scenario":
     Files are written into the folder, by default one that is removed when the process ends.
     Raises ModelError naming what is unknown, missing or can't be read.
     """
-    from networks import builtin, external
+    from networks import builtin, external, resco
     from traffic.model import ModelError
 
     if seed < 0:
         raise ModelError(f"scenario {name}", [f"seed {seed} must not be negative"])
     is_configuration = name.endswith(".sumocfg")
-    if name not in SCENARIOS and not name.startswith(external.RESCO) and not is_configuration:
+    if name not in SCENARIOS and not name.startswith(resco.RESCO) and not is_configuration:
         known = ", ".join(SCENARIOS)
-        problem = f"unknown; known are {known}, {external.RESCO}<map>, and paths of a .sumocfg"
+        problem = f"unknown; known are {known}, {resco.RESCO}<map>, and paths of a .sumocfg"
         raise ModelError(f"scenario {name}", [problem])
     if folder is None:
         _scratch.append(tempfile.TemporaryDirectory(prefix="traffic-"))
@@ -65,4 +65,4 @@ def load(name: str, seed: int = 1, folder: Path | None = None) -> "Scenario":
         path = Path(name)
         title = {"en": f"{path.stem}, a SUMO scenario", "zh": f"SUMO 场景 {path.stem}"}
         return external.load_configuration(path, folder, seed, path.stem, title)
-    return external.load_resco(name, folder, seed)
+    return resco.load_resco(name, folder, seed)

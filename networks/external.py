@@ -1,9 +1,8 @@
-"""Scenarios that are not ours: any SUMO configuration by its path, and the RESCO benchmark maps."""
+"""Scenarios that are not ours: any SUMO configuration by its path."""
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from importlib.util import find_spec
 from math import isfinite, nan
 from pathlib import Path
 from xml.etree import ElementTree
@@ -16,7 +15,6 @@ from traffic.model import Detector, DetectorKind, ModelError, Network
 
 _log = logging.getLogger(__name__)
 
-RESCO = "resco:"
 NEAR_STOP_LINE_M = 15.0
 NEAR_ADVANCE_M = 100.0
 UNKNOWN_END_S = 1800.0  # how long a run goes on after the last departure when no end is set
@@ -94,30 +92,6 @@ def load_configuration(
         signal_indices=compiled.signal_indices,
         sumo_options=tuple(_pass_on(config)),
     )
-
-
-def load_resco(name: str, folder: Path, seed: int) -> Scenario:
-    """Load a RESCO map, `name` being resco:<map>; raises ModelError when it is not installed."""
-    maps = find_resco_maps()
-    if not maps:
-        problem = "needs the package sumo-rl: pip install 'traffic-response[bench]'"
-        raise ModelError(f"scenario {name}", [problem])
-    map_id = name.removeprefix(RESCO)
-    if map_id not in maps:
-        raise ModelError(f"scenario {name}", [f"unknown map; known are {', '.join(sorted(maps))}"])
-    title = {"en": f"RESCO benchmark, {map_id}", "zh": f"RESCO 基准路网 {map_id}"}
-    return load_configuration(maps[map_id], folder, seed, name, title)
-
-
-def find_resco_maps() -> dict[str, Path]:
-    """Return map -> configuration of the installed sumo-rl package; empty without it.
-
-    The package itself is not imported: it asks for a learning library that we have no use for.
-    """
-    spec = find_spec("sumo_rl")
-    places = spec.submodule_search_locations if spec is not None else None
-    files = [file for place in places or () for file in Path(place).glob("nets/RESCO/*/*.sumocfg")]
-    return {file.parent.name: file for file in files}
 
 
 def _read_config(path: Path) -> _Config:

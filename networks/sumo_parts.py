@@ -21,6 +21,7 @@ _LETTERS = {Aspect.RED: "r", Aspect.AMBER: "y", Aspect.PERMISSIVE: "g", Aspect.G
 _ASPECTS = {"G": Aspect.GREEN, "y": Aspect.AMBER, "Y": Aspect.AMBER} | dict.fromkeys(
     "gsoO", Aspect.PERMISSIVE
 )
+_ARROW = "s"  # a turn on red: to stop first, then give way
 _RANK = tuple(Aspect)  # RED first, GREEN last
 
 
@@ -109,9 +110,12 @@ class Heads:
         self._taken: set[str] = set()
         self._shown: dict[str, Mapping[str, Aspect]] = {}  # junction -> as last applied
         self._seen: dict[tuple[str, str], dict[str, Aspect]] = {}
+        self._arrows: dict[str, frozenset[int]] = {}  # whose permissive green is a turn on red
         for junction in self._indices:
             self._native[junction] = self._lights.getProgram(junction)
             self._state[junction] = self._lights.getRedYellowGreenState(junction)
+            courses = enumerate(zip(*self._list_states(junction), strict=True))
+            self._arrows[junction] = frozenset(i for i, c in courses if "s" in c and "g" not in c)
 
     def check(self) -> Iterator[str]:
         """Problems of the junctions' link indices: beyond the signal, or of no phase of ours."""
@@ -120,15 +124,18 @@ class Heads:
             size = len(self._state[junction])
             for i in sorted(ours - set(range(size))):
                 yield f"junction {junction}: link index {i} is beyond its {size}"
-            states = [
-                phase.state
-                for program in self._lights.getAllProgramLogics(junction)
-                if program.programID == self._native[junction]
-                for phase in program.phases
-            ]
-            for i, letters in enumerate(zip(*states, strict=True)):
+            for i, letters in enumerate(zip(*self._list_states(junction), strict=True)):
                 if i not in ours and len(set(letters)) > 1:
                     yield f"junction {junction}: link index {i} belongs to no phase"
+
+    def _list_states(self, junction: str) -> list[str]:
+        """The states of the junction's own program."""
+        return [
+            phase.state
+            for program in self._lights.getAllProgramLogics(junction)
+            if program.programID == self._native[junction]
+            for phase in program.phases
+        ]
 
     def read(self) -> dict[str, dict[str, Aspect]]:
         return {junction: self._read_one(junction) for junction in self._indices}
@@ -159,7 +166,9 @@ class Heads:
             letters = list(self._state[junction])
             for phase, links in phases.items():
                 for i in links:
-                    letters[i] = _LETTERS[shown[junction][phase]]
+                    aspect = shown[junction][phase]
+                    is_arrow = aspect is Aspect.PERMISSIVE and i in self._arrows[junction]
+                    letters[i] = _ARROW if is_arrow else _LETTERS[aspect]
             state = "".join(letters)
             if junction not in self._taken or state != self._state[junction]:
                 self._lights.setRedYellowGreenState(junction, state)

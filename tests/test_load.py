@@ -8,8 +8,8 @@ import pytest
 from towns import compile_town
 
 from networks import SCENARIOS, load
-from networks.external import find_resco_maps
 from networks.plain_xml import Connection, Edge, Node, Roads, compile_roads
+from networks.resco import find_resco_maps
 from networks.route_files import find_departures, list_vehicles
 from networks.scenario import Scenario
 from traffic.model import DetectorKind, ModelError
@@ -240,7 +240,7 @@ def test_what_is_unknown_comes_with_what_is_known(tmp_path: Path) -> None:
 def test_without_the_package_a_resco_map_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("networks.external.find_spec", lambda name: None)
+    monkeypatch.setattr("networks.resco.find_spec", lambda name: None)
     with pytest.raises(ModelError, match=r"resco:cologne1: needs the package sumo-rl"):
         load("resco:cologne1", folder=tmp_path)
 

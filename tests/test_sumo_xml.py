@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from networks import load
-from networks.external import find_resco_maps
 from networks.loops import place_loops, write_loops
 from networks.plain_xml import Connection, Edge, Node, Roads, compile_roads
 from networks.plain_xml import Program as PlainProgram
+from networks.resco import find_resco_maps
 from networks.sumo_program import Program, SignalLink
 from networks.sumo_signals import Signals, build_signals
 from networks.sumo_xml import read_network, read_programs, require_signals
