@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from controllers.responsive import Responsive
+from controllers import CONTROLLERS
 from networks.scenario import Scenario
 from traffic.advisory import Advisor
 from traffic.congestion import Congestion
@@ -40,8 +40,15 @@ def build_plans(scenario: Scenario) -> tuple[ResponsePlan, ...]:
     return tuple(plans)
 
 
-def find_managed(scenario: Scenario, kinds: Iterable[str]) -> frozenset[str]:
-    """The junctions that these kinds of response may command; the others run their own program."""
+def find_managed(
+    scenario: Scenario, kinds: Iterable[str], controller: str | None = None
+) -> frozenset[str]:
+    """The junctions that these kinds of response may command; the others run their own program.
+
+    With a controller named, all whose signals can be read.
+    """
+    if controller is not None:
+        return frozenset(scenario.network.junctions)
     steps = {step for kind in kinds for step in STEPS.get(kind, ())}
     managed: set[str] = set()
     if Step.GATING in steps:
@@ -52,14 +59,24 @@ def find_managed(scenario: Scenario, kinds: Iterable[str]) -> frozenset[str]:
     return frozenset(managed) if scenario.network.bottlenecks else frozenset()
 
 
+def find_loops(scenario: Scenario, managed: frozenset[str], controller: str) -> frozenset[str]:
+    """The loops that a controller of that name wants read each second, at these junctions."""
+    build = CONTROLLERS[controller]
+    return frozenset(loop for j in managed for loop in build(scenario.network, j).loops)
+
+
 def build_engine(
     scenario: Scenario,
     field: Field,
     managed: frozenset[str],
     journal: Journal,
     automatic: str | None = None,
+    controller: str = "responsive",
 ) -> Engine:
-    """Build the engine of a scenario; `automatic` is the kind of response a policy switches on."""
+    """Build the engine of a scenario, with one controller of CONTROLLERS at all managed junctions.
+
+    `automatic` is the kind of response that a policy switches on.
+    """
     network = scenario.network
     plans = build_plans(scenario)
     chosen = frozenset(plan.id for plan in plans if plan.id.endswith(f":{automatic}"))
@@ -72,7 +89,7 @@ def build_engine(
         Forecaster(network, usual=scenario.usual_day),
         Congestion(network),
         Responses(network, plans, diverter=advisor, policy=Policy(chosen)),
-        tuple(Responsive(network, junction) for junction in ordered),
+        tuple(CONTROLLERS[controller](network, junction) for junction in ordered),
         Interlock(
             (network.junctions[junction] for junction in ordered),
             {junction: network.plans[junction] for junction in ordered},

@@ -9,14 +9,14 @@ from rich.console import Console
 from rich.table import Table
 
 from api.assembly import RESPONSES
+from api.benchmark import command as benchmark
 from api.comparing import check_out, find_inert, open_folder
 from api.comparing import compare as compare_runs
 from api.errors import UserError, attempt
 from api.runs import Run
+from api.seeds import MAX_SEED, parse_seeds
 from networks import SCENARIOS, load
 from networks.scenario import Scenario
-
-MAX_SEED = 2**31 - 1  # the simulator's largest
 
 app = typer.Typer(
     help="Congestion response and signal timing: simulate, compare, serve, replay.",
@@ -24,6 +24,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.add_typer(benchmark.app, name="bench")
 console = Console(emoji=False)
 errors = Console(stderr=True, emoji=False, markup=False, highlight=False, soft_wrap=True)
 
@@ -40,29 +41,6 @@ ScenarioName = Annotated[
         callback=name_scenario,
     ),
 ]
-
-
-def parse_seeds(text: str) -> tuple[int, ...]:
-    """Read "1-5" or "1,3,7-9". Raises UserError naming every part that is no seed."""
-    seeds: list[int] = []
-    wrong = []
-    for part in text.split(","):
-        first, dash, last = (word.strip() for word in part.partition("-"))
-        ends = [first, last if dash else first]
-        # Longer ones are beyond the simulator's largest.
-        if not all(end.isascii() and end.isdigit() and len(end) <= 10 for end in ends):
-            wrong.append(part)
-            continue
-        span = range(int(ends[0]), int(ends[1]) + 1)
-        if not 1 <= len(span) <= 1000 or span[-1] > MAX_SEED:
-            wrong.append(part)
-            continue
-        seeds += span
-    if wrong:
-        raise UserError(
-            [f"--seeds {text!r}: {part!r} is no seed and no range such as 1-5" for part in wrong]
-        )
-    return tuple(dict.fromkeys(seeds))
 
 
 def parse_responses(text: str) -> tuple[str, ...]:

@@ -16,8 +16,11 @@ from api.report import write_report
 from api.runs import Run
 from api.summary import load_runs
 from api.tables import print_summary
-from api.workers import Failure, run_all
+from api.workers import Failure, Job, run_all
 from networks.scenario import Scenario
+
+
+MANY_RUNS = 12  # whose bars do not all fit on a screen
 
 
 def compare(runs: Sequence[Run], jobs: int, console: Console, baseline: str | None = None) -> None:
@@ -29,34 +32,44 @@ def compare(runs: Sequence[Run], jobs: int, console: Console, baseline: str | No
     """
     folder = runs[0].folder
     try:
-        with _progress(console) as progress:
-            tasks = {
-                run: progress.add_task(f"{run.response} seed {run.seed}", total=1) for run in runs
-            }
-            failures = run_all(
-                runs, jobs, lambda run, share: progress.update(tasks[run], completed=share)
-            )
+        failures = do_runs(runs, jobs, console)
     finally:
         if any(folder.glob("*/seed-*/figures.json")):
             page = write_report(folder, baseline)
             print_summary(read_json(folder / "summary.json"), console)
-    if not failures:
-        console.print(
-            f"{folder / 'summary.json'}, {page}", soft_wrap=True, markup=False, highlight=False
-        )
-        return
-    if any(failure.is_fault for failure in failures):
-        raise FaultError("\n".join(_describe(failures)))
-    raise UserError(_describe(failures))
+    raise_failures(failures)
+    console.print(
+        f"{folder / 'summary.json'}, {page}", soft_wrap=True, markup=False, highlight=False
+    )
 
 
-def _describe(failures: Iterable[Failure]) -> list[str]:
-    """One problem once, with all runs that have it."""
+def do_runs(runs: Sequence[Job], jobs: int, console: Console) -> tuple[Failure, ...]:
+    """Do the runs, `jobs` at a time, and show how far each has come; of many, those under way."""
+    is_many = len(runs) > MANY_RUNS
+    with _progress(console) as progress:
+        whole = progress.add_task(f"{len(runs)} runs", total=len(runs), visible=is_many)
+        tasks = {run: progress.add_task(run.name, total=1, visible=not is_many) for run in runs}
+
+        def show(run: Job, share: float) -> None:
+            progress.update(tasks[run], completed=share, visible=not is_many or share < 1)
+            progress.update(whole, advance=share == 1)
+
+        return run_all(runs, jobs, show)
+
+
+def raise_failures(failures: Sequence[Failure]) -> None:
+    """Raise UserError naming each failed run, FaultError when one was our fault; none is fine.
+
+    One problem is told once, with all runs that have it.
+    """
     runs: dict[str, list[str]] = {}
     for failure in failures:
-        name = f"{failure.run.response} seed {failure.run.seed}"
-        runs.setdefault(failure.message, []).append(name)
-    return [f"{', '.join(names)}: {message}" for message, names in runs.items()]
+        runs.setdefault(failure.message, []).append(failure.run.name)
+    told = [f"{', '.join(names)}: {message}" for message, names in runs.items()]
+    if any(failure.is_fault for failure in failures):
+        raise FaultError("\n".join(told))
+    if told:
+        raise UserError(told)
 
 
 @contextmanager
@@ -85,13 +98,7 @@ def check_out(out: Path | None, scenario: str) -> None:
     """Check that runs of a scenario may be kept there. Raises UserError with all problems."""
     if out is None:
         return
-    there = next(place for place in (out, *out.absolute().parents) if place.exists())
-    problems = []
-    for place in (there, *(place for place in out.glob("*") if place.suffix == "")):
-        if not place.is_dir():
-            problems.append(f"--out {out}: {place} is a file")
-        elif not os.access(place, os.W_OK | os.X_OK):
-            problems.append(f"--out {out}: {place} is not writable")
+    problems = find_blocked(out)
     if not problems:
         problems += [
             f"--out {out}: {run.response} seed {run.seed} there belongs to scenario {run.scenario}"
@@ -100,6 +107,18 @@ def check_out(out: Path | None, scenario: str) -> None:
         ]
     if problems:
         raise UserError(problems)
+
+
+def find_blocked(out: Path) -> list[str]:
+    """Return what keeps a folder, or the folders right in it, from being written to."""
+    there = next(place for place in (out, *out.absolute().parents) if place.exists())
+    problems = []
+    for place in (there, *(place for place in out.glob("*") if place.suffix == "")):
+        if not place.is_dir():
+            problems.append(f"--out {out}: {place} is a file")
+        elif not os.access(place, os.W_OK | os.X_OK):
+            problems.append(f"--out {out}: {place} is not writable")
+    return problems
 
 
 def find_inert(scenario: Scenario, responses: Iterable[str]) -> list[str]:

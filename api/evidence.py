@@ -147,7 +147,7 @@ class AlertLog:
         return tuple(self._marks)
 
 
-def _elements(path: Path, *tags: str) -> Iterator[tuple[str, dict[str, str]]]:
+def stream_elements(path: Path, *tags: str) -> Iterator[tuple[str, dict[str, str]]]:
     """Stream elements as (tag, attributes). Raises EvidenceError when the file cannot be read."""
     try:
         for _, element in etree.iterparse(str(path), tag=tags, resolve_entities=False):
@@ -161,7 +161,7 @@ def _elements(path: Path, *tags: str) -> Iterator[tuple[str, dict[str, str]]]:
         raise EvidenceError(f"{path}: broken XML: {error.msg}") from error
 
 
-def _get_float(path: Path, attributes: Mapping[str, str], name: str) -> float:
+def get_number(path: Path, attributes: Mapping[str, str], name: str) -> float:
     try:
         return float(attributes[name])
     except (KeyError, ValueError) as error:
@@ -174,16 +174,16 @@ def _get_float(path: Path, attributes: Mapping[str, str], name: str) -> float:
 def read_statistic(path: Path) -> Statistic:
     """Read SUMO's statistic.xml. Raises EvidenceError when it is missing, broken or incomplete."""
     found: dict[str, dict[str, str]] = {}
-    for tag, attributes in _elements(path, "performance", "vehicles", "teleports", "safety"):
+    for tag, attributes in stream_elements(path, "performance", "vehicles", "teleports", "safety"):
         found.setdefault(tag, attributes)
     missing = {"performance", "vehicles", "teleports", "safety"} - found.keys()
     if missing:
         raise EvidenceError(f"{path}: has no element {', '.join(sorted(missing))}")
     return Statistic(
-        end_s=_get_float(path, found["performance"], "end"),
-        waiting=int(_get_float(path, found["vehicles"], "waiting")),
-        teleports=int(_get_float(path, found["teleports"], "total")),
-        collisions=int(_get_float(path, found["safety"], "collisions")),
+        end_s=get_number(path, found["performance"], "end"),
+        waiting=int(get_number(path, found["vehicles"], "waiting")),
+        teleports=int(get_number(path, found["teleports"], "total")),
+        collisions=int(get_number(path, found["safety"], "collisions")),
     )
 
 
@@ -207,16 +207,16 @@ def read_trips(folder: Path, purposes: tuple[str, ...], statistic: Statistic) ->
     """
     rows: list[tuple[str, float, float, float, bool, bool]] = []
     path = folder / "tripinfo.xml"
-    for _, trip in _elements(path, "tripinfo"):
+    for _, trip in stream_elements(path, "tripinfo"):
         vehicle = trip.get("id", "")
-        delay_s = _get_float(path, trip, "departDelay")
-        if _get_float(path, trip, "depart") < 0:
+        delay_s = get_number(path, trip, "departDelay")
+        if get_number(path, trip, "depart") < 0:
             # One due in the last second had no step left to depart in.
             if delay_s >= 1.0:
                 rows.append((vehicle, 0.0, 0.0, delay_s, False, False))
             continue
-        arrived = _get_float(path, trip, "arrival") >= 0 and not trip.get("vaporized")
-        length_m, travel_s = (_get_float(path, trip, n) for n in ("routeLength", "duration"))
+        arrived = get_number(path, trip, "arrival") >= 0 and not trip.get("vaporized")
+        length_m, travel_s = (get_number(path, trip, n) for n in ("routeLength", "duration"))
         rows.append((vehicle, length_m, travel_s, delay_s, True, arrived))
     never = sum(not row[4] for row in rows)
     if never < statistic.waiting:

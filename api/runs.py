@@ -32,8 +32,15 @@ class Run:
     gui: bool = False  # watch it in a window
 
     @property
+    def name(self) -> str:
+        return f"{self.response} seed {self.seed}"
+
+    @property
     def target(self) -> Path:
         return self.folder / self.response / f"seed-{self.seed}"
+
+    def do(self, tell: Callable[[float], None]) -> None:
+        run_once(self, tell)
 
 
 def run_once(run: Run, tell: Callable[[float], None]) -> None:

@@ -12,33 +12,51 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import NoReturn, cast
+from typing import NoReturn, Protocol, TypeVar, cast
 
 from api.errors import USER_ERRORS
 from api.evidence import name_partial
-from api.runs import Run, run_once
 
 END_S = 10.0  # for a process to clean up when it is told to end, before it is killed
 STOPS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Job(Protocol):
+    """What one process is to do. It is hashable, and crosses to the process whole."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def target(self) -> Path:
+        """The folder that appears when all is done."""
+        ...
+
+    def do(self, tell: Callable[[float], None]) -> None:
+        """Do it; `tell` hears the share that is done. Raises one of USER_ERRORS."""
+        ...
+
+
+AnyJob = TypeVar("AnyJob", bound=Job)
 
 
 @dataclass(frozen=True)
 class Failure:
     """Why a run came to nothing; `is_fault` when it is ours and a traceback has been printed."""
 
-    run: Run
+    run: Job
     message: str
     is_fault: bool = False
 
 
 @dataclass(frozen=True)
 class _Worker:
-    run: Run
+    run: Job
     process: BaseProcess
 
 
 def run_all(
-    runs: Sequence[Run], jobs: int, hear: Callable[[Run, float], None]
+    runs: Sequence[AnyJob], jobs: int, hear: Callable[[AnyJob, float], None]
 ) -> tuple[Failure, ...]:
     """Do the runs, `jobs` at a time; one that fails leaves the others alone.
 
@@ -47,7 +65,7 @@ def run_all(
     """
     waiting, failures = deque(runs), []
     active: dict[Connection, _Worker] = {}
-    said: dict[Run, str] = {}
+    said: dict[Job, str] = {}
     with tempfile.TemporaryDirectory(prefix="traffic-") as scratch:
         try:
             while waiting or active:
@@ -55,7 +73,7 @@ def run_all(
                     ear, worker = _start(waiting.popleft(), Path(scratch))
                     active[ear] = worker
                 for ear in cast(list[Connection], wait(list(active))):
-                    run = active[ear].run
+                    run = cast(AnyJob, active[ear].run)
                     try:
                         word = ear.recv()
                     except (EOFError, OSError):
@@ -72,12 +90,11 @@ def run_all(
     return tuple(failures)
 
 
-def _start(run: Run, scratch: Path) -> tuple[Connection, _Worker]:
+def _start(run: Job, scratch: Path) -> tuple[Connection, _Worker]:
     context = multiprocessing.get_context("spawn")
     ear, mouth = context.Pipe(duplex=False)
     own = Path(tempfile.mkdtemp(dir=scratch))
-    name = f"{run.response} seed {run.seed}"
-    process = context.Process(target=_work, args=(run, mouth, own), name=name)
+    process = context.Process(target=_work, args=(run, mouth, own), name=run.name)
     # Ctrl-C goes to all processes of a terminal; the new one ignores it from its first moment.
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
@@ -88,13 +105,13 @@ def _start(run: Run, scratch: Path) -> tuple[Connection, _Worker]:
     return ear, _Worker(run, process)
 
 
-def _work(run: Run, mouth: Connection, scratch: Path) -> None:
+def _work(run: Job, mouth: Connection, scratch: Path) -> None:
     """Do one run; say what a user can mend, as errors do not cross whole."""
     signal.signal(signal.SIGTERM, _end)
     tempfile.tempdir = str(scratch)
     logging.disable(logging.WARNING)  # the parent has loaded the scenario, and said it all
     try:
-        run_once(run, mouth.send)
+        run.do(mouth.send)
     except BrokenPipeError:
         return  # nobody waits for it any more
     except (*USER_ERRORS, OSError) as error:

@@ -105,13 +105,18 @@ def compile_roads(roads: Roads, folder: Path, name: str) -> Path:
     return net_file
 
 
-def find_program(name: str) -> str:
-    """Return the path of one of SUMO's programs; raises CompileError when it is not installed."""
+def find_home(wanted: str) -> Path:
+    """Return SUMO's folder, where `wanted` is sought; raises CompileError when not installed."""
     try:
         import sumo
     except ImportError as error:
-        raise CompileError(f"{name} is missing: install the package eclipse-sumo") from error
-    return str(Path(sumo.SUMO_HOME) / "bin" / name)
+        raise CompileError(f"{wanted} is missing: install the package eclipse-sumo") from error
+    return Path(sumo.SUMO_HOME)
+
+
+def find_program(name: str) -> str:
+    """Return the path of one of SUMO's programs; raises CompileError when not installed."""
+    return str(find_home(name) / "bin" / name)
 
 
 def _element(tag: str, attributes: Mapping[str, object]) -> ElementTree.Element:

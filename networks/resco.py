@@ -53,10 +53,13 @@ def load_protocol(map_id: str, folder: Path, seed: int) -> Scenario:
     map's own program. Every signal of the maps is in RESCO's published lists, so all are managed.
     """
     scenario = load_resco(f"{RESCO}{map_id}", folder, seed)
-    amber_s = _OTHER_AMBER_S.get(map_id, PROTOCOL_AMBER_S)
-    return free_scenario(
-        replace(scenario, end_s=scenario.begin_s + PROTOCOL_S, step_s=1.0), amber_s
-    )
+    hour = replace(scenario, end_s=scenario.begin_s + PROTOCOL_S, step_s=1.0)
+    return free_scenario(hour, get_amber_s(map_id))
+
+
+def get_amber_s(map_id: str) -> float:
+    """Return the protocol's amber on a map, seconds."""
+    return _OTHER_AMBER_S.get(map_id, PROTOCOL_AMBER_S)
 
 
 def free_scenario(scenario: Scenario, amber_s: float = PROTOCOL_AMBER_S) -> Scenario:

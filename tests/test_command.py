@@ -15,9 +15,9 @@ from synthetic import write_run_of
 from towns import write_town
 
 from api import comparing, entry
-from api.cli import parse_seeds
 from api.errors import FaultError, UserError
 from api.runs import Run
+from api.seeds import parse_seeds
 from api.workers import Failure, run_all
 
 ROOT = Path(__file__).parents[1]

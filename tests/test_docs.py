@@ -13,6 +13,7 @@ import typer
 
 from api import cli, operator, partners
 from api.assembly import RESPONSES
+from api.seeds import parse_seeds
 from api.settings import Settings
 
 ROOT = Path(__file__).parents[1]
@@ -71,7 +72,7 @@ def test_named_commands_are_understood(path: Path) -> None:
             assert words[1] in group.commands, words
             asked = group.commands[words[1]].make_context(words[1], list(words[2:])).params
             cli.parse_responses(str(asked.get("responses") or asked.get("response") or "none"))
-            cli.parse_seeds(str(asked.get("seeds") or asked.get("seed") or 1))
+            parse_seeds(str(asked.get("seeds") or asked.get("seed") or 1))
 
 
 def test_both_readmes_name_the_same_commands_and_responses() -> None:

@@ -1,0 +1,1 @@
+"""The RESCO benchmark as a command: signal controllers on the same maps, under one protocol."""
