@@ -19,7 +19,6 @@ from api.tables import print_summary
 from api.workers import Failure, Job, run_all
 from networks.scenario import Scenario
 
-
 MANY_RUNS = 12  # whose bars do not all fit on a screen
 
 
