@@ -10,12 +10,15 @@ PATIENCE_S = 100.0  # longest red of a phase at which somebody waits, where the 
 
 
 def measure_change_s(junction: Junction, one: Stage, other: Stage) -> float:
-    """Return the longest intergreen when one stage gives way to another, seconds."""
+    """Return the longest intergreen when one stage gives way to another, seconds.
+
+    A phase that need not give way any more gains, too.
+    """
     return max(
         (
             junction.intergreens[lost, gained].total_s
             for lost in one.green - other.green
-            for gained in other.green - one.green
+            for gained in (other.green - one.green) | (other.protected - one.protected)
             if junction.is_conflict(lost, gained)
         ),
         default=0.0,
