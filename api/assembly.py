@@ -20,6 +20,8 @@ from traffic.routing import LinkGraph
 # What a run may compare; "nav" is drivers' own apps on present travel times, without us.
 RESPONSES = ("none", "nav", "gating", "timing", "advice", "full")
 
+USUAL_CONTROLLER = "responsive"  # where a response commands signals
+
 
 def build_plans(scenario: Scenario) -> tuple[ResponsePlan, ...]:
     """Every kind of response that the scenario has the means for, at each of its bottlenecks."""
@@ -71,7 +73,7 @@ def build_engine(
     managed: frozenset[str],
     journal: Journal,
     automatic: str | None = None,
-    controller: str = "responsive",
+    controller: str = USUAL_CONTROLLER,
 ) -> Engine:
     """Build the engine of a scenario, with one controller of CONTROLLERS at all managed junctions.
 

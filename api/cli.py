@@ -15,6 +15,7 @@ from api.comparing import compare as compare_runs
 from api.errors import UserError, attempt
 from api.runs import Run
 from api.seeds import MAX_SEED, parse_seeds
+from controllers import CONTROLLERS
 from networks import SCENARIOS, load
 from networks.scenario import Scenario
 
@@ -41,6 +42,23 @@ ScenarioName = Annotated[
         callback=name_scenario,
     ),
 ]
+
+
+ControllerName = Annotated[
+    str | None,
+    typer.Option(
+        help=f"At every signal that can be read: {' | '.join(CONTROLLERS)}. "
+        "Else only responses command signals.",
+        show_default=False,
+    ),
+]
+
+
+def check_controller(name: str | None) -> None:
+    """Raises UserError when there is no such controller."""
+    if name is not None and name not in CONTROLLERS:
+        known = ", ".join(CONTROLLERS)
+        raise UserError([f"controller {name!r}: expected one of {known}"])
 
 
 def parse_responses(text: str) -> tuple[str, ...]:
@@ -86,18 +104,20 @@ def run(
     seed: Annotated[int, typer.Option(min=0, max=MAX_SEED)] = 1,
     out: Annotated[Path | None, typer.Option(help="Folder that keeps the evidence.")] = None,
     gui: Annotated[bool, typer.Option("--gui", help="Watch it in SUMO's window.")] = False,
+    controller: ControllerName = None,
 ) -> None:
     """Run one morning once and print its figures."""
-    kinds, loaded, _ = attempt(
+    kinds, loaded, _, _ = attempt(
         lambda: parse_responses(response),
         lambda: load_scenario(scenario),
-        lambda: check_out(out, scenario),
+        lambda: check_out(out, scenario, controller),
+        lambda: check_controller(controller),
     )
     if len(kinds) > 1:
         raise UserError([f"--response {response!r}: a run has one; see `traffic compare`"])
     tell_inert(loaded, kinds)
     with open_folder(out) as folder:
-        compare_runs([Run(scenario, kinds[0], seed, folder, gui)], 1, console)
+        compare_runs([Run(scenario, kinds[0], seed, folder, gui, controller)], 1, console)
 
 
 @app.command()
@@ -109,17 +129,23 @@ def compare(
     ),
     seeds: Annotated[str, typer.Option(help="Such as 1-5 or 1,3,7.")] = "1-5",
     jobs: Annotated[int, typer.Option(min=1, max=256, help="Runs at the same time.")] = 2,
+    controller: ControllerName = None,
 ) -> None:
     """Run responses side by side, print paired differences, write summary.json, report.html."""
-    kinds, numbers, loaded, _ = attempt(
+    kinds, numbers, loaded, _, _ = attempt(
         lambda: parse_responses(responses),
         lambda: parse_seeds(seeds),
         lambda: load_scenario(scenario),
-        lambda: check_out(out, scenario),
+        lambda: check_out(out, scenario, controller),
+        lambda: check_controller(controller),
     )
     tell_inert(loaded, kinds)
     with open_folder(out) as folder:
-        runs = [Run(scenario, kind, seed, folder) for seed in numbers for kind in kinds]
+        runs = [
+            Run(scenario, kind, seed, folder, controller=controller)
+            for seed in numbers
+            for kind in kinds
+        ]
         compare_runs(runs, jobs, console, kinds[0])
 
 

@@ -93,8 +93,12 @@ def open_folder(out: Path | None) -> Iterator[Path]:
             out.rmdir()
 
 
-def check_out(out: Path | None, scenario: str) -> None:
-    """Check that runs of a scenario may be kept there. Raises UserError with all problems."""
+def check_out(out: Path | None, scenario: str, controller: str | None = None) -> None:
+    """Check that runs of a scenario, under a controller at every signal if one is named, may be
+    kept there.
+
+    Raises UserError with all problems.
+    """
     if out is None:
         return
     problems = find_blocked(out)
@@ -103,6 +107,12 @@ def check_out(out: Path | None, scenario: str) -> None:
             f"--out {out}: {run.response} seed {run.seed} there belongs to scenario {run.scenario}"
             for run in load_runs(out)
             if run.scenario != scenario
+        ]
+        problems += [
+            f"--out {out}: {run.response} seed {run.seed} there had "
+            f"{run.controller or 'no controller of its own'}, not {controller or 'none'}"
+            for run in load_runs(out)
+            if run.scenario == scenario and run.controller != controller
         ]
     if problems:
         raise UserError(problems)

@@ -153,6 +153,7 @@ class RunLog:
     vetoes: int
     wall_s: float
     command_s: float | None = None  # travel time of the command vehicle, if one was sent
+    controller: str | None = None  # of every signal, if one was named
 
 
 def build_truth_contour(truth: GroundTruth) -> Contour | None:
@@ -253,7 +254,7 @@ def _plain(array: np.ndarray[Any, Any], digits: int) -> list[Any]:
 def write_run(folder: Path, figures: Mapping[str, Any], truth: GroundTruth, log: RunLog) -> None:
     """Write figures.json, and series.json with what the report draws of one run."""
     run: dict[str, Any] = {"scenario": log.scenario, "title": dict(log.title)}
-    run |= {"response": log.response, "seed": log.seed}
+    run |= {"response": log.response, "seed": log.seed, "controller": log.controller}
     contour = build_truth_contour(truth)
     queue_time_s, queue_m = _find_longest(truth)
     series = {

@@ -6,7 +6,8 @@ from math import inf
 from pathlib import Path
 from typing import Any
 
-from api.assembly import build_engine
+from api.assembly import USUAL_CONTROLLER, build_engine
+from controllers import CONTROLLERS
 from networks import load
 from networks.replay_field import ReplayField
 from traffic.control import RawReadings
@@ -60,7 +61,7 @@ def replay_run(folder: Path) -> int:
 
 
 def _repeat(header: dict[str, Any], recorded: Iterable[str], compared: Iterable[str]) -> int:
-    name, response, seed, managed = _read_setup(header)
+    name, response, seed, managed, controller = _read_setup(header)
     orders: list[tuple[Order, ...]] = []
     steps = 0
 
@@ -82,8 +83,10 @@ def _repeat(header: dict[str, Any], recorded: Iterable[str], compared: Iterable[
         field = ReplayField(scenario.network, readings())
         checker = _Checker(compared)
         own = {"scenario": name, "response": response, "seed": seed, "managed": sorted(managed)}
+        if "controller" in header:
+            own["controller"] = controller
         journal = Journal(checker, own)
-        engine = build_engine(scenario, field, managed, journal, automatic=response)
+        engine = build_engine(scenario, field, managed, journal, response, controller)
         while True:
             steps += 1
             if engine.step(orders[steps - 1]) is None:
@@ -92,17 +95,20 @@ def _repeat(header: dict[str, Any], recorded: Iterable[str], compared: Iterable[
                 return steps
 
 
-def _read_setup(header: dict[str, Any]) -> tuple[str, str, int, frozenset[str]]:
+def _read_setup(header: dict[str, Any]) -> tuple[str, str, int, frozenset[str], str]:
     expected = {"scenario": str, "response": str, "seed": int, "managed": list}
     problems = [
         f"line 1: the header's {name} is {header.get(name, 'missing')!r}"
         for name, kind in expected.items()
         if not isinstance(header.get(name), kind)
     ]
+    controller = header.get("controller", USUAL_CONTROLLER)
+    if controller not in CONTROLLERS:
+        problems.append(f"line 1: the header's controller is {controller!r}")
     if problems:
         raise JournalError("\n".join(problems))
     managed = frozenset(str(junction) for junction in header["managed"])
-    return header["scenario"], header["response"], header["seed"], managed
+    return header["scenario"], header["response"], header["seed"], managed, controller
 
 
 def _check_reading(raw: RawReadings, before_s: float, network: Network) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from api.assembly import build_engine, find_managed
+from api.assembly import USUAL_CONTROLLER, build_engine, find_loops, find_managed
 from api.city import SimulatedCity
 from api.evidence import AlertLog, build_truth, finished_folder, read_statistic, read_trips
 from api.figures import RunLog, compute_figures, write_run
@@ -30,6 +30,7 @@ class Run:
     seed: int
     folder: Path  # of the whole comparison
     gui: bool = False  # watch it in a window
+    controller: str | None = None  # of CONTROLLERS, at every signal; else only where responses need
 
     @property
     def name(self) -> str:
@@ -53,21 +54,25 @@ def run_once(run: Run, tell: Callable[[float], None]) -> None:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="traffic-")))
         scenario = load(run.scenario, run.seed, scratch)
         out = stack.enter_context(finished_folder(run.target))
-        managed = find_managed(scenario, (run.response,))
+        managed = find_managed(scenario, (run.response,), run.controller)
+        controller = run.controller or USUAL_CONTROLLER
+        loops = find_loops(scenario, managed, controller)
         header = {
             "scenario": run.scenario,
             "response": run.response,
             "seed": run.seed,
             "managed": sorted(managed),
         }
+        if run.controller is not None:
+            header["controller"] = run.controller
         native: Literal["none", "nav"] = "nav" if run.response == "nav" else "none"
         alerts, activated, vetoes = AlertLog(), set(), 0
         with (
             (out / "journal.jsonl").open("w", encoding="utf-8") as stream,
-            SumoField(scenario, out, managed=managed, gui=run.gui, native=native) as field,
+            SumoField(scenario, out, loops, managed, gui=run.gui, native=native) as field,
         ):
             journal = Journal(stream, header)
-            engine = build_engine(scenario, field, managed, journal, automatic=run.response)
+            engine = build_engine(scenario, field, managed, journal, run.response, controller)
             city = SimulatedCity(engine, field)
             sampler = TruthSampler(field)
             told_s = scenario.begin_s
@@ -97,6 +102,7 @@ def run_once(run: Run, tell: Callable[[float], None]) -> None:
             vetoes,
             time.monotonic() - begun,
             next((trip.travel_time_s for trip in field.command_trips), None),
+            run.controller,
         )
         statistic = read_statistic(out / "statistic.xml")
         trips = read_trips(out, scenario.purposes, statistic)

@@ -25,6 +25,7 @@ class Run:
     response: str
     seed: int
     figures: Mapping[str, float | None]
+    controller: str | None = None  # of every signal, if one was named
 
 
 def flatten(figures: Mapping[str, Any]) -> dict[str, float | None]:
@@ -57,6 +58,7 @@ def load_runs(folder: Path) -> tuple[Run, ...]:
                     run["response"],
                     int(run["seed"]),
                     flatten(run["figures"]),
+                    run.get("controller"),
                 )
             )
         except EvidenceError as error:
