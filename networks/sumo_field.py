@@ -21,6 +21,7 @@ from networks.driver_model import NAV_OPTIONS, DriverModel, Tally
 from networks.plain_xml import find_program
 from networks.route_files import copy_plain, list_vehicles
 from networks.scenario import LaneClosure, Scenario
+from networks.sumo_lanes import LaneSensors
 from networks.sumo_parts import CENTRE_S, Breakdowns, Heads, Loops, Street
 from traffic.advisory import Advisory
 from traffic.control import Aspect, RawReadings, Sensing
@@ -49,14 +50,13 @@ class SumoField:
     """A scenario under way in SUMO; implements traffic.control.Field.
 
     `loops` are read each second, all loops each 30 s; `managed` junctions show what `apply` says,
-    the others run their own program. `native="nav"` gives the complying drivers a navigation app
+    the others run their own program. `sensing` beyond loops adds the
+    vehicles on lanes before stop lines. `native="nav"` gives the complying drivers a navigation app
     that follows present travel times. With `out`, SUMO's own evidence is written there: trips,
     statistics, signal states, and copies of network and routes. Only one field can be open in a
     process, unless it has a window (`gui`). Raises FieldError, with all problems at once, when it
     cannot open, and from any call when the simulator fails; it is closed then.
     """
-
-    sensing = Sensing.LOOPS
 
     def __init__(
         self,
@@ -66,10 +66,12 @@ class SumoField:
         managed: frozenset[str] = frozenset(),
         gui: bool = False,
         native: Literal["none", "nav"] = "none",
+        sensing: Sensing = Sensing.LOOPS,
     ) -> None:
         self.scenario = scenario
         self.network = scenario.network
         self.now_s = scenario.begin_s
+        self.sensing = sensing
         self._native = native
         self._is_open = False
         self._window: subprocess.Popen[bytes] | None = None
@@ -88,6 +90,7 @@ class SumoField:
                 self._heads = Heads(self._sumo, scenario.signal_indices, managed)
                 self._raise(list(self._heads.check()))
                 self._breakdowns = Breakdowns(self._sumo, scenario)
+                self._sensors = self._build_sensors()
         except BaseException:
             self._abandon()
             raise
@@ -134,6 +137,7 @@ class SumoField:
                 self._loops.build_local(self.now_s, has_begun),
                 self._loops.build_centre(self.now_s) if is_due else None,
                 self._heads.read(),
+                self._sensors.read() if self._sensors is not None else None,
             )
 
     def apply(self, shown: Mapping[str, Mapping[str, Aspect]]) -> None:
@@ -218,6 +222,12 @@ class SumoField:
                 "what it said is above"
             ) from error
 
+    def _build_sensors(self) -> LaneSensors | None:
+        lanes = self.network.lanes
+        if self.sensing is Sensing.LOOPS or lanes is None:
+            return None
+        return LaneSensors(self._sumo, lanes, tells_turns=self.sensing is Sensing.INTENTIONS)
+
     def _into_interval_s(self) -> float:
         return (self.now_s - self.scenario.begin_s) % CENTRE_S
 
@@ -238,6 +248,8 @@ class SumoField:
         ]
         if out is not None and set(",:") & set(str(out.resolve())):
             problems.append(f"folder {out.resolve()}: no comma or colon may be in its path")
+        if self.sensing is not Sensing.LOOPS and self.network.lanes is None:
+            problems.append(f"its network tells no lanes, which sensing {self.sensing.name} needs")
         problems += [f"no loop {loop}" for loop in sorted(loops - self.network.detectors.keys())]
         for junction in sorted(managed - self.network.junctions.keys()):
             problems.append(f"no junction {junction}")

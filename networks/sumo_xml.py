@@ -9,6 +9,7 @@ from xml.sax import SAXException
 
 from networks.loops import place_loops
 from networks.route_files import UNREADABLE
+from networks.sumo_lanes import build_lanes
 from networks.sumo_program import Program, SignalLink
 from networks.sumo_signals import Signals, build_signals
 from traffic.model import Approach, Detector, Link, ModelError, Network
@@ -69,6 +70,7 @@ def read_network(
         approaches=approaches,
         detectors=detectors,
         origin=_get_origin(net) or origin,
+        lanes=build_lanes(net, links, signals),
     )
     return CompiledNetwork(network, {id_: s.indices for id_, s in signals.items()}, open_lanes)
 

@@ -1,12 +1,12 @@
 """The protocols of the engine's parts: what a field gives, what a controller is asked and says."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol
 
 from traffic.model import Network, SafePlan
-from traffic.readings import LoopBatch
+from traffic.readings import LaneBatch, LoopBatch
 
 
 class Aspect(Enum):
@@ -46,6 +46,7 @@ class RawReadings:
     local: LoopBatch  # the second just passed, loops that controllers asked for
     centre: LoopBatch | None  # the interval just ended, every loop
     signals: Mapping[str, Mapping[str, Aspect]]  # junction -> phase -> aspect
+    lanes: LaneBatch | None = None  # this moment's vehicles, where lanes are sensed
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,7 @@ class Observation:
     green_s: Mapping[str, float]  # phase -> seconds of its present green, 0 when not green
     red_s: Mapping[str, float]  # phase -> seconds since it last was green, 0 while green
     order: JunctionOrder = JunctionOrder()
+    lanes: LaneBatch | None = None  # of the whole field
 
 
 class Controller(Protocol):
@@ -77,6 +79,18 @@ class Controller(Protocol):
     loops: frozenset[str]  # local loops it wants read each second
 
     def decide(self, seen: Observation) -> Command | None: ...
+
+
+class Team(Protocol):
+    """Decides for several junctions at once; None leaves a junction to its safe plan."""
+
+    junctions: tuple[str, ...]
+    needs: Sensing
+    loops: frozenset[str]  # local loops it wants read each second
+
+    def decide(self, seen: Sequence[Observation]) -> Sequence[Command | None]:
+        """Return a command or None for each of `junctions`, in their order, as `seen` is."""
+        ...
 
 
 class Field(Protocol):

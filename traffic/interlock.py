@@ -68,6 +68,7 @@ class _Head:
             {p: now_s - self.since_s[p] if p in self.greens else 0.0 for p in self.phases},
             {p: self.red_s(p, now_s) for p in self.phases},
             order,
+            raw.lanes,
         )
 
     def check_order(self, stage: str) -> Iterable[str]:

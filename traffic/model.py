@@ -11,6 +11,8 @@ from enum import Enum
 from functools import cached_property
 from itertools import combinations
 
+from traffic.lanes import LaneMap
+
 
 class ModelError(ValueError):
     """A network element that cannot be: lists every problem found, one per line."""
@@ -287,6 +289,7 @@ class Network:
     bottlenecks: Mapping[str, Bottleneck] = field(default_factory=dict)
     origin: tuple[float, float] | None = None
     saturation_vph: float = 1800.0  # per lane, out of a queue at green
+    lanes: LaneMap | None = None  # for fields that sense more than loops
 
     def __post_init__(self) -> None:
         problems = [*self._check_roads(), *self._check_sensors(), *self._check_signals()]
@@ -333,6 +336,9 @@ class Network:
                 )
             if detector.approach is not None and detector.approach not in self.approaches:
                 yield f"detector {detector.id} watches unknown approach {detector.approach}"
+        if self.lanes is not None:
+            phases = {id_: [p.id for p in j.phases] for id_, j in self.junctions.items()}
+            yield from self.lanes.check(self.links, phases)
 
     def _check_signals(self) -> Iterable[str]:
         for approach in self.approaches.values():

@@ -1,4 +1,4 @@
-"""A batch of loop readings as arrays, each value with the quality of its loop."""
+"""Batches of readings as arrays: loops, each value with its quality, and vehicles on lanes."""
 
 from dataclasses import dataclass
 from enum import IntEnum
@@ -48,4 +48,35 @@ class LoopBatch:
         if wrong:
             raise ValueError("; ".join(wrong))
         for name in arrays:
+            getattr(self, name).flags.writeable = False
+
+
+@dataclass(frozen=True, eq=False)
+class LaneBatch:
+    """Vehicles on sensed lanes at one moment, as radar or video sees them; arrays are read-only.
+
+    Those of lane i are at `starts[i]` up to `starts[i + 1]`, the nearest to the stop line first.
+    Raises ValueError listing every array that does not fit.
+    """
+
+    starts: NDArray[np.int32]  # N + 1, N sensed lanes in the order of LaneMap.sensed
+    position_m: NDArray[np.float64]  # V, from the lane's upstream end; below 0 on the joint there
+    speed_mps: NDArray[np.float64]  # V
+    turn: NDArray[np.int32]  # V, position in LaneMap.exits, or UNKNOWN_TURN, or LEAVES
+
+    def __post_init__(self) -> None:
+        wrong = []
+        if self.starts.ndim != 1 or self.starts.size == 0:
+            wrong.append(f"starts has shape {self.starts.shape}, expected (N + 1,)")
+        elif self.starts[0] != 0 or (np.diff(self.starts) < 0).any():
+            wrong.append("starts must begin with 0 and never fall")
+        vehicles = int(self.starts[-1]) if not wrong else -1
+        for name in ("position_m", "speed_mps", "turn"):
+            if getattr(self, name).shape != (vehicles,) and vehicles >= 0:
+                wrong.append(
+                    f"{name} has shape {getattr(self, name).shape}, expected ({vehicles},)"
+                )
+        if wrong:
+            raise ValueError("; ".join(wrong))
+        for name in ("starts", "position_m", "speed_mps", "turn"):
             getattr(self, name).flags.writeable = False
