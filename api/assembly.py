@@ -12,6 +12,7 @@ from traffic.estimation import Estimator
 from traffic.forecasting import Forecaster
 from traffic.health import HealthScreen
 from traffic.interlock import Interlock
+from traffic.model import ModelError
 from traffic.parts import Journal
 from traffic.policy import Policy
 from traffic.response import STEPS, ResponsePlan, Responses, Step, build_plan
@@ -77,9 +78,15 @@ def build_engine(
 ) -> Engine:
     """Build the engine of a scenario, with one controller of CONTROLLERS at all managed junctions.
 
-    `automatic` is the kind of response that a policy switches on.
+    `automatic` is the kind of response that a policy switches on. Raises ModelError when the field
+    senses less than the controller needs.
     """
     network = scenario.network
+    needs = CONTROLLERS[controller].needs
+    if needs.value > field.sensing.value:
+        senses = field.sensing.name.lower()
+        problem = f"needs a field that senses {needs.name.lower()}, this one senses {senses}"
+        raise ModelError(f"controller {controller}", [problem])
     plans = build_plans(scenario)
     chosen = frozenset(plan.id for plan in plans if plan.id.endswith(f":{automatic}"))
     advisor = Advisor(network, LinkGraph(network), plans)

@@ -12,6 +12,7 @@ from api.assembly import USUAL_CONTROLLER, build_engine, find_loops, find_manage
 from api.city import SimulatedCity
 from api.evidence import AlertLog, build_truth, finished_folder, read_statistic, read_trips
 from api.figures import RunLog, compute_figures, write_run
+from controllers import CONTROLLERS
 from networks import load
 from networks.sumo_field import SumoField
 from networks.truth import TruthSampler
@@ -57,6 +58,7 @@ def run_once(run: Run, tell: Callable[[float], None]) -> None:
         managed = find_managed(scenario, (run.response,), run.controller)
         controller = run.controller or USUAL_CONTROLLER
         loops = find_loops(scenario, managed, controller)
+        sensing = CONTROLLERS[controller].needs
         header = {
             "scenario": run.scenario,
             "response": run.response,
@@ -69,7 +71,7 @@ def run_once(run: Run, tell: Callable[[float], None]) -> None:
         alerts, activated, vetoes = AlertLog(), set(), 0
         with (
             (out / "journal.jsonl").open("w", encoding="utf-8") as stream,
-            SumoField(scenario, out, loops, managed, gui=run.gui, native=native) as field,
+            SumoField(scenario, out, loops, managed, run.gui, native, sensing) as field,
         ):
             journal = Journal(stream, header)
             engine = build_engine(scenario, field, managed, journal, run.response, controller)

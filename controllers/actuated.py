@@ -40,11 +40,12 @@ class Actuated:
     plan. It heeds no order of the strategic half.
     """
 
+    needs = Sensing.LOOPS
+
     def __init__(
         self, network: Network, junction: str, settings: ActuatedSettings = ActuatedSettings()
     ) -> None:
         self.junction = junction
-        self.needs = Sensing.LOOPS
         self._settings = settings
         self._junction = network.junctions[junction]
         self._turns = Turns(self._junction)

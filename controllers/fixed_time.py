@@ -52,9 +52,10 @@ def follow_or_wait(
 class FixedTime:
     """Runs the junction's safe plan and listens to nobody."""
 
+    needs = Sensing.LOOPS
+
     def __init__(self, network: Network, junction: str) -> None:
         self.junction = junction
-        self.needs = Sensing.LOOPS
         self.loops: frozenset[str] = frozenset()
         self._junction = network.junctions[junction]
         self._plan = network.plans[junction]

@@ -19,9 +19,10 @@ class Responsive:
     holds a phase whose red would outlast its maximum.
     """
 
+    needs = Sensing.LOOPS
+
     def __init__(self, network: Network, junction: str) -> None:
         self.junction = junction
-        self.needs = Sensing.LOOPS
         self.loops: frozenset[str] = frozenset()
         self._junction = network.junctions[junction]
         self._phases = {phase.id: phase for phase in self._junction.phases}

@@ -62,6 +62,7 @@ class Turns:
             max((least[phase] for phase in stage.green), default=0.0) + change_s
             for stage in junction.stages
         ]
+        self._junction = junction
         self._patience_s = patience_s
         self._due_s = {
             phase.id: max(0.0, phase.max_red_s - RED_SLACK_S - sum(shortest_s))
@@ -71,6 +72,31 @@ class Turns:
             phase.id: max(phase.min_green_s, phase.max_green_s - RED_SLACK_S - max(shortest_s))
             for phase in junction.phases
         }
+
+    def is_pressing(self, seen: Observation) -> bool:
+        """Whether a phase is due if somebody waits there."""
+        return any(
+            red_s >= min(self._patience_s, self._due_s[phase])
+            for phase, red_s in seen.red_s.items()
+        )
+
+    def settle(self, seen: Observation, target: str, waiting: Iterable[str]) -> str:
+        """Return the stage to ask for when `target` is wanted: what is due comes before it."""
+        if seen.stage is None:
+            return target
+        present = self._junction.get_stage(seen.stage)
+        due = self.find_due(seen, waiting)
+        if due is not None and due in present.green:
+            target = present.id  # it is about to have its green
+        elif due is not None and due not in self._junction.get_stage(target).green:
+            waits = frozenset(waiting) - present.green
+            able = [stage for stage in self._junction.stages if due in stage.green]
+            target = max(able, key=lambda stage: len(stage.green & waits)).id
+        full = self.find_full(seen)
+        if full & self._junction.get_stage(target).green:
+            others = [stage.id for stage in self._junction.stages if not stage.green & full]
+            target = others[0] if others else target
+        return find_step(self._junction, seen.stage, target)
 
     def find_due(self, seen: Observation, waiting: Iterable[str]) -> str | None:
         """Return the phase whose red is most overdue; patience counts for those waiting only."""

@@ -70,11 +70,12 @@ class Webster:
     A new plan starts where a cycle of the old one ends. It heeds no order of the strategic half.
     """
 
+    needs = Sensing.LOOPS
+
     def __init__(
         self, network: Network, junction: str, settings: WebsterSettings = WebsterSettings()
     ) -> None:
         self.junction = junction
-        self.needs = Sensing.LOOPS
         self._settings = settings
         self._junction = network.junctions[junction]
         self._safe = self._plan = network.plans[junction]

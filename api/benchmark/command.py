@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 
 from api.benchmark.overview import SUMMARY, print_overview, write_overview
-from api.benchmark.trials import PEERS, Trial, check_asked, load_results
+from api.benchmark.trials import PEERS, TIERS, Trial, check_asked, is_able, load_results
 from api.comparing import do_runs, find_blocked, open_folder, raise_failures
 from api.errors import UserError, attempt
 from api.seeds import parse_seeds
@@ -35,14 +35,16 @@ def resco(
     controllers: Annotated[
         str, typer.Option(help=f"all, or of {', '.join((*PEERS, *CONTROLLERS))}.")
     ] = ALL,
-    tier: Annotated[str, typer.Option(help="Sensed: loops | lanes | intentions.")] = "loops",
+    tier: Annotated[str, typer.Option(help=f"What is sensed: {' | '.join(TIERS)}.")] = "lanes",
     seeds: Annotated[str, typer.Option(help="Such as 1-3 or 1,3,7.")] = "1-3",
     jobs: Annotated[int, typer.Option(min=1, max=256, help="Runs at the same time.")] = 2,
 ) -> None:
     """Run controllers on the RESCO maps, print their delay, write summary.json."""
     known = find_resco_maps()
     asked_maps = tuple(sorted(known)) if maps == ALL else _split(maps)
-    asked = COMPARED if controllers == ALL else _split(controllers)
+    asked = _split(controllers)
+    if controllers == ALL:  # all that the tier has senses for
+        asked = tuple(one for one in COMPARED if tier not in TIERS or is_able(one, tier))
     _, numbers, _ = attempt(
         lambda: _require(check_asked(asked_maps, asked, tier, known)),
         lambda: parse_seeds(seeds),

@@ -31,6 +31,7 @@ PEERS: Mapping[str, str] = {
 }
 _REACTING = {"sumo-actuated": "actuated", "sumo-delay-based": "delay_based"}
 
+TIERS = tuple(sensing.name.lower() for sensing in Sensing)
 RESULT = "result.json"
 PROGRESS_S = 60.0  # simulated, between two words of a run
 
@@ -130,7 +131,8 @@ def _run_engine(
     managed = frozenset(scenario.network.junctions)
     loops = find_loops(scenario, managed, trial.controller)
     vetoes = faults = 0
-    with SumoField(scenario, out, loops=loops, managed=managed) as field:
+    sensing = Sensing[trial.tier.upper()]
+    with SumoField(scenario, out, loops, managed, sensing=sensing) as field:
         journal: Journal = _Unrecorded()
         engine = build_engine(scenario, field, managed, journal, controller=trial.controller)
         while (snapshot := engine.step()) is not None:
@@ -144,6 +146,11 @@ def _tell_share(scenario: Scenario, now_s: float, tell: Callable[[float], None])
     passed_s = now_s - scenario.begin_s
     if passed_s % PROGRESS_S == 0:
         tell(passed_s / (scenario.end_s - scenario.begin_s))
+
+
+def is_able(controller: str, tier: str) -> bool:
+    """Whether a tier tells all that a controller needs; peers need nothing of ours."""
+    return controller in PEERS or CONTROLLERS[controller].needs.value <= Sensing[tier.upper()].value
 
 
 def load_results(folder: Path) -> tuple[Result, ...]:
@@ -171,7 +178,6 @@ def check_asked(
 ) -> list[str]:
     """Return every problem of what is asked for: unknown names, and senses that a tier lacks."""
     known_maps = sorted(known_maps)
-    tiers = [sensing.name.lower() for sensing in Sensing]
     names = [*PEERS, *CONTROLLERS]
     problems = [
         f"map {one!r}: expected all or one of {', '.join(known_maps)}"
@@ -187,6 +193,13 @@ def check_asked(
         for one in controllers
         if one not in names
     ]
-    if tier not in tiers:
-        problems.append(f"tier {tier!r}: expected one of {', '.join(tiers)}")
+    if tier not in TIERS:
+        problems.append(f"tier {tier!r}: expected one of {', '.join(TIERS)}")
+    else:
+        problems += [
+            f"controller {one!r} needs to sense {CONTROLLERS[one].needs.name.lower()}, beyond the "
+            f"tier {tier!r}"
+            for one in controllers
+            if one in CONTROLLERS and not is_able(one, tier)
+        ]
     return problems
