@@ -17,7 +17,7 @@ from api.seeds import parse_seeds
 from api.settings import Settings
 
 ROOT = Path(__file__).parents[1]
-DOCS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+DOCS = sorted([*ROOT.glob("*.md"), *(ROOT / "bench").glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 READMES = ("README.md", "README.zh-CN.md")
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
@@ -70,7 +70,10 @@ def test_named_commands_are_understood(path: Path) -> None:
     for words in find_commands(path.read_text(encoding="utf-8")):
         if words[0] == "traffic":
             assert words[1] in group.commands, words
-            asked = group.commands[words[1]].make_context(words[1], list(words[2:])).params
+            found, rest = group.commands[words[1]], list(words[2:])
+            if rest and rest[0] in getattr(found, "commands", {}):
+                found, rest = found.commands[rest[0]], rest[1:]
+            asked = found.make_context(words[1], rest).params
             cli.parse_responses(str(asked.get("responses") or asked.get("response") or "none"))
             parse_seeds(str(asked.get("seeds") or asked.get("seed") or 1))
 
