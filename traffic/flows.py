@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from traffic.model import Approach, DetectorKind, Network
 from traffic.readings import LoopBatch, Quality
-from traffic.units import to_vph
+from traffic.units import SECONDS_PER_HOUR, to_vph
 
 _SMOOTH_S = 300.0  # time constant
 
@@ -74,8 +74,40 @@ def has_own_lanes(approach: Approach, phases: Iterable[str]) -> bool:
     return phases <= approach.phase_lanes.keys() and own.isdisjoint(others)
 
 
+class MeanFlows:
+    """Flow over named groups of loops, the mean of all intervals added."""
+
+    def __init__(self, groups: Mapping[str, frozenset[str]]) -> None:
+        self._groups = {name: tuple(sorted(loops)) for name, loops in groups.items()}
+        self._count_veh: dict[str, float] = {}  # loop -> vehicles
+        self._known_s: dict[str, float] = {}  # loop -> time with a count
+
+    def add(self, batch: LoopBatch) -> None:
+        for loop, count in find_known(batch, batch.count_veh).items():
+            self._count_veh[loop] = self._count_veh.get(loop, 0.0) + count
+            self._known_s[loop] = self._known_s.get(loop, 0.0) + batch.interval_s
+
+    def build_flow_vph(self) -> dict[str, float]:
+        """Return group -> flow; loops that told nothing are left out and the others stand for
+        them, NaN where none told anything."""
+        flow_vph = {}
+        for name, loops in self._groups.items():
+            known = [
+                self._count_veh[loop] / self._known_s[loop] * SECONDS_PER_HOUR
+                for loop in loops
+                if loop in self._known_s
+            ]
+            flow_vph[name] = sum(known) * len(loops) / len(known) if known else math.nan
+        return flow_vph
+
+
 def build_approach_flows(network: Network) -> LoopFlows:
-    """Return the meters of every approach, and of its lanes at the stop line.
+    """Return the meters of every approach, and of its lanes at the stop line."""
+    return LoopFlows(group_loops(network))
+
+
+def group_loops(network: Network) -> dict[str, frozenset[str]]:
+    """Return the loops that meter each approach, and each of its lanes at the stop line.
 
     An approach is metered at its stop line, or else at its advance loops.
     """
@@ -93,7 +125,7 @@ def build_approach_flows(network: Network) -> LoopFlows:
         for d in network.detectors.values()
         if d.kind is DetectorKind.STOP_LINE and d.approach is not None
     }
-    return LoopFlows(groups | lanes)
+    return groups | lanes
 
 
 def find_section(network: Network, link: str) -> frozenset[str]:

@@ -327,8 +327,11 @@ def _build_limits(
         least_s = phase.min_green_s
         if once[run.phase]:
             least_s = max(least_s, cycle_s - phase.max_red_s + RED_SLACK_S)
-        rows += [row, -row]
-        floor += [least_s + run.lost_s, -(phase.max_green_s + run.lost_s)]
+        rows.append(row)
+        floor.append(least_s + run.lost_s)
+        if math.isfinite(phase.max_green_s):
+            rows.append(-row)
+            floor.append(-(phase.max_green_s + run.lost_s))
     return np.array(rows).reshape(-1, slots), np.array(floor)
 
 

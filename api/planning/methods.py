@@ -1,0 +1,98 @@
+"""From flows to plans: webster, splits, offsets, refine, each built on the one before."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+from traffic.model import Network, SafePlan
+from traffic.optimization.cycle import (
+    Site,
+    build_webster_plan,
+    find_best_cycle,
+    find_webster_cycle_s,
+    list_cycles_s,
+    optimize_plans,
+)
+from traffic.optimization.offsets import build_delay_tables, optimize_offsets
+from traffic.optimization.splits import build_streams
+from traffic.plans import check_plan
+
+METHODS = ("webster", "splits", "offsets", "refine")
+MAX_CYCLE_S = 120.0
+
+Plans = Mapping[str, SafePlan]
+
+
+def normalize_plan(plan: SafePlan) -> SafePlan:
+    """Return the plan with its offset within one cycle."""
+    return replace(plan, offset_s=plan.offset_s % plan.cycle_s)
+
+
+def build_sites(network: Network, flow_vph: Mapping[str, float]) -> tuple[Site, ...]:
+    """Return every junction with its plan of today and its measured flows."""
+    return tuple(
+        Site(
+            junction,
+            normalize_plan(network.plans[id_]),
+            build_streams(network, id_, flow_vph),
+        )
+        for id_, junction in sorted(network.junctions.items())
+    )
+
+
+def coordinate(network: Network, sites: Sequence[Site], plans: Plans) -> dict[str, SafePlan]:
+    """Return plans of one common cycle with the offsets of least delay between neighbors."""
+    streams = {site.junction.id: site.streams for site in sites}
+    tables = build_delay_tables(network, plans, streams)
+    cycle_s = next(iter(plans.values())).cycle_s
+    found = optimize_offsets(sorted(plans), cycle_s, tables)
+    return {
+        id_: SafePlan(plan.slots, found.offset_s[id_] % plan.cycle_s)
+        for id_, plan in plans.items()
+    }
+
+
+def build_plans(
+    method: str,
+    network: Network,
+    sites: Sequence[Site],
+    cycle_s: float | None = None,
+    max_cycle_s: float = MAX_CYCLE_S,
+) -> dict[str, SafePlan]:
+    """Return the plans of a method short of refine; at the given cycle, or the best one."""
+    if method == "webster":
+        wanted_s = find_webster_cycle_s(sites, max_cycle_s) if cycle_s is None else cycle_s
+        plans = {site.junction.id: build_webster_plan(site, wanted_s) for site in sites}
+        return {id_: replace(plan, offset_s=0.0) for id_, plan in plans.items()}
+    cycles_s = list_cycles_s(sites, max_cycle_s) if cycle_s is None else [cycle_s]
+    _, best = find_best_cycle(sites, cycles_s)
+    plans = {id_: replace(plan, offset_s=0.0) for id_, plan in best.items()}
+    return plans if method == "splits" else coordinate(network, sites, plans)
+
+
+def list_candidates(
+    network: Network,
+    sites: Sequence[Site],
+    cycle_s: float | None = None,
+    max_cycle_s: float = MAX_CYCLE_S,
+    tell: Callable[[str], None] = lambda _: None,
+) -> list[Plans]:
+    """Return the plans that simulation should choose among before it refines the best one.
+
+    They are the coordinated plans at each cycle, those of each junction's own best cycle, and the
+    plans of today where they are lawful.
+    """
+    candidates: list[Plans] = []
+    today = {site.junction.id: site.plan for site in sites}
+    cycles_s = list_cycles_s(sites, max_cycle_s) if cycle_s is None else [cycle_s]
+    if cycle_s is None and not any(check_plan(s.junction, s.plan) for s in sites):
+        candidates.append(today)
+    for one_s in cycles_s[:: max(1, len(cycles_s) // 12)]:
+        tell(f"cycle {one_s:g} s")
+        plans = {k: replace(p, offset_s=0.0) for k, p in optimize_plans(sites, one_s).items()}
+        candidates.append(coordinate(network, sites, plans))
+    if cycle_s is None and len(sites) > 1:
+        own = {}
+        for site in sites:
+            own |= find_best_cycle([site], list_cycles_s([site], max_cycle_s))[1]
+        candidates.append({id_: normalize_plan(plan) for id_, plan in own.items()})
+    return candidates
