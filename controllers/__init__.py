@@ -9,6 +9,7 @@ from controllers.fixed_time import FixedTime
 from controllers.longest_wave import LongestWave
 from controllers.max_pressure import MaxPressure
 from controllers.responsive import Responsive
+from controllers.timetable import Timetable
 from controllers.webster import Webster
 from traffic.control import Controller, Sensing
 from traffic.model import Network
@@ -29,6 +30,7 @@ CONTROLLERS: Mapping[str, Kind] = MappingProxyType(
         "longest-wave": LongestWave,
         "max-pressure": MaxPressure,
         "responsive": Responsive,
+        "timetable": Timetable,
         "webster": Webster,
     }
 )

@@ -1,6 +1,6 @@
 """From flows to plans: webster, splits, offsets, refine, each built on the one before."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from traffic.model import Network, SafePlan
@@ -13,6 +13,7 @@ from traffic.optimization.cycle import (
     optimize_plans,
 )
 from traffic.optimization.offsets import build_delay_tables, optimize_offsets
+from traffic.optimization.search import list_starts
 from traffic.optimization.splits import build_streams
 from traffic.plans import check_plan
 
@@ -74,25 +75,27 @@ def list_candidates(
     sites: Sequence[Site],
     cycle_s: float | None = None,
     max_cycle_s: float = MAX_CYCLE_S,
-    tell: Callable[[str], None] = lambda _: None,
 ) -> list[Plans]:
     """Return the plans that simulation should choose among before it refines the best one.
 
-    They are the coordinated plans at each cycle, those of each junction's own best cycle, and the
-    plans of today where they are lawful.
+    They are the plans that theory finds best, the plans of today where they are lawful, and, when
+    the cycle is free, plans at several cycles, coordinated and not, and at each junction's own.
     """
     candidates: list[Plans] = []
+    for method in ("splits", "offsets"):
+        candidates.append(build_plans(method, network, sites, cycle_s, max_cycle_s))
+    if cycle_s is not None:
+        return candidates
     today = {site.junction.id: site.plan for site in sites}
-    cycles_s = list_cycles_s(sites, max_cycle_s) if cycle_s is None else [cycle_s]
-    if cycle_s is None and not any(check_plan(s.junction, s.plan) for s in sites):
+    if not any(check_plan(s.junction, s.plan) for s in sites):
         candidates.append(today)
-    for one_s in cycles_s[:: max(1, len(cycles_s) // 12)]:
-        tell(f"cycle {one_s:g} s")
+    cycles_s = list_cycles_s(sites, max_cycle_s)
+    for one_s in cycles_s[:: max(1, len(cycles_s) // 8)]:
         plans = {k: replace(p, offset_s=0.0) for k, p in optimize_plans(sites, one_s).items()}
-        candidates.append(coordinate(network, sites, plans))
-    if cycle_s is None and len(sites) > 1:
+        candidates += [plans, coordinate(network, sites, plans)]
+    if len(sites) > 1:
         own = {}
         for site in sites:
             own |= find_best_cycle([site], list_cycles_s([site], max_cycle_s))[1]
         candidates.append({id_: normalize_plan(plan) for id_, plan in own.items()})
-    return candidates
+    return list_starts(candidates)

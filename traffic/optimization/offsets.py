@@ -24,7 +24,7 @@ Floats = NDArray[np.float64]
 
 DISPERSION = 0.35  # Robertson's alpha
 FIRST_SHARE = 0.8  # Robertson's beta: when the head of a platoon arrives, share of travel time
-SOLVER_EFFORT = 20.0  # CP-SAT's deterministic time, so that a run repeats exactly
+SOLVER_EFFORT = 2.0  # CP-SAT's deterministic time, so that a run repeats exactly
 FURTHEST_JOINTS = 6  # links walked between one signal and the next
 _COST_SCALE = 100.0  # vehicle-seconds an hour are told to the solver in whole hundredths
 
