@@ -13,6 +13,8 @@ from api.benchmark import command as benchmark
 from api.comparing import check_out, find_inert, open_folder
 from api.comparing import compare as compare_runs
 from api.errors import UserError, attempt
+from api.planning.command import check_file, parse_method, parse_periods
+from api.planning.methods import METHODS
 from api.runs import Run
 from api.seeds import MAX_SEED, parse_seeds
 from controllers import CONTROLLERS
@@ -147,6 +149,42 @@ def compare(
             for kind in kinds
         ]
         compare_runs(runs, jobs, console, kinds[0])
+
+
+@app.command()
+def optimize(
+    scenario: ScenarioName,
+    out: Annotated[Path, typer.Option(help="Folder for the plan; replaced when it exists.")],
+    method: Annotated[str, typer.Option(help=" < ".join(METHODS))] = "offsets",
+    flows: Annotated[
+        Path | None, typer.Option(help="CSV or JSON of flows; else they are measured.")
+    ] = None,
+    seeds: Annotated[str, typer.Option(help="Demand that is measured and tried.")] = "11-13",
+    periods: Annotated[str, typer.Option(help="When plans begin, such as 06:30,08:00.")] = "",
+    cycle: Annotated[float | None, typer.Option(min=1, help="Seconds; else the best.")] = None,
+    max_cycle: Annotated[float, typer.Option(min=1, help="Seconds.")] = 120.0,
+    budget: Annotated[float, typer.Option(min=0, help="Seconds for refine to try plans.")] = 120.0,
+    evaluations: Annotated[
+        int | None, typer.Option(min=1, help="Plans for refine to try, instead of --budget.")
+    ] = None,
+    jobs: Annotated[int, typer.Option(min=1, max=256, help="Runs at the same time.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Of the search.")] = 1,
+) -> None:
+    """Time fixed-time plans for flows: cycle, splits, offsets; write plan.json, plan.add.xml."""
+    from api.planning.optimizing import Wish
+    from api.planning.optimizing import optimize as optimize_plans
+
+    chosen, numbers, begins, _ = attempt(
+        lambda: parse_method(method),
+        lambda: parse_seeds(seeds),
+        lambda: parse_periods(periods),
+        lambda: check_file(flows),
+    )
+    wish = Wish(
+        scenario, chosen, out, flows, numbers, begins, cycle, max_cycle, budget, evaluations,
+        jobs, seed,
+    )  # fmt: skip
+    optimize_plans(wish, console)
 
 
 @app.command()

@@ -4,9 +4,11 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from api.evidence import EvidenceError
+from networks.bare_runs import BareRunError
 from networks.sumo_field import FieldError
 from traffic.journal import JournalError
 from traffic.model import ModelError
+from traffic.timing import TimingError
 
 
 class UserError(ValueError):
@@ -20,7 +22,9 @@ class FaultError(RuntimeError):
     """A fault of ours whose traceback has been printed already."""
 
 
-USER_ERRORS = (EvidenceError, FieldError, JournalError, ModelError, UserError)
+USER_ERRORS = (
+    BareRunError, EvidenceError, FieldError, JournalError, ModelError, TimingError, UserError,
+)  # fmt: skip
 
 
 def attempt(*steps: Callable[[], Any]) -> list[Any]:

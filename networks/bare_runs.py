@@ -1,10 +1,10 @@
 """Runs of plain SUMO in processes of their own, for many short trials of fixed-time plans."""
 
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from time import monotonic
 
 from networks.plain_xml import find_program
 from networks.scenario import Scenario
@@ -30,7 +30,7 @@ class BareRun:
         scenario = self.scenario
         edges = out / "edges.add.xml"
         edges.write_text(
-            '<additional><edgeData id="edges" file="edges.xml" excludeEmpty="true"/></additional>\n',
+            '<additional><edgeData id="edges" file="edges.xml"/></additional>\n',
             encoding="utf-8",
         )
         # Nobody reads the loops here.
@@ -85,18 +85,11 @@ class BareRun:
 
 
 def _nap(process: "subprocess.Popen[bytes]") -> None:
-    end_s = monotonic() + POLL_S
-    try:
-        process.wait(timeout=max(0.0, end_s - monotonic()))
-    except subprocess.TimeoutExpired:
-        return
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(timeout=POLL_S)
 
 
-def read_edge_loss_s(out: Path, links: Sequence[str] | None = None) -> dict[str, float]:
+def read_edge_loss_s(out: Path) -> dict[str, float]:
     """Return link -> time lost on it by all vehicles of a finished run, vehicle seconds."""
-    found = {e.get("id", ""): float(e.get("timeLoss", "0")) for e in _read_edges(out)}
-    return found if links is None else {link: found.get(link, 0.0) for link in links}
-
-
-def _read_edges(out: Path):  # type: ignore[no-untyped-def]
-    return read_elements(out / "edges.xml", "edge")
+    edges = read_elements(out / "edges.xml", "edge")
+    return {edge.get("id", ""): float(edge.get("timeLoss", "0")) for edge in edges}

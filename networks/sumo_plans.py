@@ -1,4 +1,4 @@
-"""Fixed-time plans as SUMO programs, for a run of plain SUMO: what the interlock shows, written out.
+"""Fixed-time plans as SUMO programs, for plain SUMO: what the interlock shows, written out.
 
 Every state comes from the interlock itself, second by second, so that amber and all-red are those
 of the junction's intergreens.

@@ -1,5 +1,7 @@
 """Transitions between plans: in step within two cycles, every minimum green kept."""
 
+import itertools
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -109,6 +111,6 @@ def test_three_stages_keep_their_order() -> None:
     slots = tuple((stage.id, 20.0) for stage in junction.stages)
     course = Course(junction, ((0.0, SafePlan(slots, 0)), (100.0, SafePlan(slots, 31))))
     asked = [course.stage_at(float(t)) for t in range(400)]
-    order = [b for a, b in zip(asked, asked[1:], strict=False) if a != b]
+    order = [b for a, b in itertools.pairwise(asked) if a != b]
     names = [stage.id for stage in junction.stages]
     assert order == [names[(i + 1) % len(names)] for i in range(len(order))]

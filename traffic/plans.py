@@ -7,7 +7,7 @@ midnight, lengths seconds.
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, pairwise
 from typing import Any
 
 from traffic.model import Junction, ModelError, Network, SafePlan
@@ -44,7 +44,7 @@ class PlanSet:
     def __post_init__(self) -> None:
         times = [period.from_s for period in self.periods]
         problems = [] if times else ["has no periods"]
-        if any(b <= a for a, b in zip(times, times[1:], strict=False)):
+        if any(b <= a for a, b in pairwise(times)):
             problems.append(f"periods begin at {times}: must be in order, each once")
         if any(not 0 <= t < DAY_S for t in times):
             problems.append(f"periods begin at {times}: each must be in 0..{DAY_S:g} s")

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from traffic.model import Network, SafePlan
+from traffic.optimization.arterial import coordinate_arterial, find_arterial
 from traffic.optimization.cycle import (
     Site,
     build_webster_plan,
@@ -12,9 +13,9 @@ from traffic.optimization.cycle import (
     list_cycles_s,
     optimize_plans,
 )
-from traffic.optimization.offsets import build_delay_tables, optimize_offsets
+from traffic.optimization.offsets import build_delay_tables, find_feeds, optimize_offsets
 from traffic.optimization.search import list_starts
-from traffic.optimization.splits import build_streams
+from traffic.optimization.splits import Stream, build_streams
 from traffic.plans import check_plan
 
 METHODS = ("webster", "splits", "offsets", "refine")
@@ -28,27 +29,37 @@ def normalize_plan(plan: SafePlan) -> SafePlan:
     return replace(plan, offset_s=plan.offset_s % plan.cycle_s)
 
 
-def build_sites(network: Network, flow_vph: Mapping[str, float]) -> tuple[Site, ...]:
-    """Return every junction with its plan of today and its measured flows."""
+def build_sites(network: Network, streams: Mapping[str, Sequence[Stream]]) -> tuple[Site, ...]:
+    """Return every junction with its plan of today and its streams."""
     return tuple(
-        Site(
-            junction,
-            normalize_plan(network.plans[id_]),
-            build_streams(network, id_, flow_vph),
-        )
+        Site(junction, normalize_plan(network.plans[id_]), tuple(streams[id_]))
         for id_, junction in sorted(network.junctions.items())
     )
 
 
+def build_measured_streams(
+    network: Network, flow_vph: Mapping[str, float]
+) -> dict[str, tuple[Stream, ...]]:
+    """Return junction -> streams of measured flows."""
+    return {id_: build_streams(network, id_, flow_vph) for id_ in sorted(network.junctions)}
+
+
 def coordinate(network: Network, sites: Sequence[Site], plans: Plans) -> dict[str, SafePlan]:
-    """Return plans of one common cycle with the offsets of least delay between neighbors."""
+    """Return plans of one common cycle with offsets.
+
+    Where the network is one arterial they are those of the widest two-way bands, else those of
+    least delay between neighbors.
+    """
     streams = {site.junction.id: site.streams for site in sites}
-    tables = build_delay_tables(network, plans, streams)
+    feeds = find_feeds(network, streams)
+    arterial = find_arterial(streams, feeds)
+    if arterial is not None and arterial.is_all:
+        return coordinate_arterial(network, plans, arterial)
+    tables = build_delay_tables(network, plans, streams, feeds)
     cycle_s = next(iter(plans.values())).cycle_s
     found = optimize_offsets(sorted(plans), cycle_s, tables)
     return {
-        id_: SafePlan(plan.slots, found.offset_s[id_] % plan.cycle_s)
-        for id_, plan in plans.items()
+        id_: SafePlan(plan.slots, found.offset_s[id_] % plan.cycle_s) for id_, plan in plans.items()
     }
 
 

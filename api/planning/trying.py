@@ -68,9 +68,10 @@ class SimulatedCost:
             delays_s.append(delay_s)
             for id_, links in self._links.items():
                 lost_s[id_] += sum(loss_s.get(link, 0.0) for link in links)
-            if best is not None and len(delays_s) < len(self._scenarios):
-                if sum(delays_s) > HOPELESS * sum(self._best[: len(delays_s)]):
-                    return None
+            before_s = self._best[: len(delays_s)]
+            is_last = len(delays_s) == len(self._scenarios)
+            if best is not None and not is_last and sum(delays_s) > HOPELESS * sum(before_s):
+                return None
         count = len(delays_s)
         cost = Cost(sum(delays_s) / count, {id_: s / count for id_, s in lost_s.items()})
         if best is None or cost.total < best.total:

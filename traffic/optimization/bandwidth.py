@@ -49,8 +49,10 @@ def optimize_bandwidth(
     """
     problems = [
         f"{name} has {len(times)} entries for {len(signals)} signals"
-        for name, times in (("outbound_travel_s", outbound_travel_s),
-                            ("inbound_travel_s", inbound_travel_s))
+        for name, times in (
+            ("outbound_travel_s", outbound_travel_s),
+            ("inbound_travel_s", inbound_travel_s),
+        )
         if len(times) != len(signals)
     ]
     problems += [
@@ -68,9 +70,7 @@ def optimize_bandwidth(
     begins = [model.new_int_var(0, cycle_s - 1, name) for name in ("begin out", "begin in")]
     offsets = [model.new_int_var(0, cycle_s - 1, signal.id) for signal in signals]
     model.add(offsets[0] == 0)
-    most = 2 + max(
-        int(time // cycle_s) for time in (*outbound_travel_s, *inbound_travel_s)
-    )
+    most = 2 + max(int(time // cycle_s) for time in (*outbound_travel_s, *inbound_travel_s))
     for i, signal in enumerate(signals):
         for width, begin, (green_s, length_s), shift in (
             (widths[0], begins[0], signal.outbound_s, round(outbound_travel_s[i])),

@@ -171,7 +171,7 @@ def build_delay_table(
         for feed in own:
             mask = build_green_mask(network.junctions[first], plans[first], feed.from_phase)
             arrivals = np.full(cycle, feed.flow_vph / SECONDS_PER_HOUR)
-            served = mask * (feed.saturation_vph / SECONDS_PER_HOUR)
+            served = np.where(mask, feed.saturation_vph / SECONDS_PER_HOUR, 0.0)
             left, _ = discharge(arrivals, served)
             platoons += disperse(left, feed.travel_s)
         targets = [s for s in streams if s.approach == approach and s.flow_vph > 0]
@@ -184,7 +184,7 @@ def build_delay_table(
         for stream in targets:
             share = stream.flow_vph / SECONDS_PER_HOUR / total
             mask = build_green_mask(network.junctions[second], plans[second], stream.phase)
-            served = mask * (stream.saturation_vph / SECONDS_PER_HOUR)
+            served = np.where(mask, stream.saturation_vph / SECONDS_PER_HOUR, 0.0)
             # Row d: the second junction's clock starts d seconds after the first one's.
             shifted = np.array([np.roll(profile * share, -d) for d in range(cycle)])
             _, queued = discharge(shifted, served)

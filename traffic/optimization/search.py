@@ -52,10 +52,12 @@ class Search:
         measure: Measure,
         is_over: Callable[[int], bool],
         seed: int,
+        keep_cycle: bool = False,
     ) -> None:
         self._junctions = junctions
         self._measure = measure
         self._is_over = is_over
+        self._keep_cycle = keep_cycle
         self._random = np.random.default_rng(seed)
         self._trials = 0
         self._best: tuple[Plans, Cost] | None = None
@@ -72,7 +74,7 @@ class Search:
         size = len(self._junctions)
         failures = 0
         while not self._is_over(self._trials):
-            if self._random.random() < 1 / (3 + size):
+            if not self._keep_cycle and self._random.random() < 1 / (3 + size):
                 self._try(self._change_cycle())
                 continue
             if self._step(max(1, round(size / 2))):

@@ -45,9 +45,7 @@ class Transition:
         return self.new.stage_at(now_s)
 
 
-def build_transition(
-    junction: Junction, old: SafePlan, new: SafePlan, now_s: float
-) -> Transition:
+def build_transition(junction: Junction, old: SafePlan, new: SafePlan, now_s: float) -> Transition:
     """Return the least change of the new plan's cycles that brings it into step.
 
     Minimum greens always hold; of the ways that keep the longest greens and reds too, if there are
@@ -58,9 +56,7 @@ def build_transition(
     ways: list[tuple[Slots, ...]] = [()] if late_s == 0 else []
     for change_s in (late_s, late_s - new.cycle_s):
         for count in range(1, MOST_CYCLES + 1):
-            lengths_s = [
-                new.cycle_s + part for part in _share(change_s, count) if late_s != 0
-            ]
+            lengths_s = [new.cycle_s + part for part in _share(change_s, count) if late_s != 0]
             shortest_s = find_shortest_cycle_s(junction, new)
             if lengths_s and min(lengths_s) >= shortest_s:
                 ways.append(tuple(stretch_plan(junction, new, s).slots for s in lengths_s))
@@ -90,7 +86,11 @@ def _keeps_limits(junction: Junction, course: Iterable[Slots]) -> bool:
             green_s = green_s + length_s if is_green else 0.0
             # Its intergreen is red, too, and may be as long as any to this phase.
             lost_s = max(
-                (t.total_s for (_, gained), t in junction.intergreens.items() if gained == phase.id),
+                (
+                    t.total_s
+                    for (_, gained), t in junction.intergreens.items()
+                    if gained == phase.id
+                ),
                 default=0.0,
             )
             if is_green and red_s + lost_s > phase.max_red_s - RED_SLACK_S:
