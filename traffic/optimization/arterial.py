@@ -46,7 +46,8 @@ def find_arterial(
     }
     if not both:
         return None
-    chain = list(max(both, key=lambda pair: (both[pair], pair)))
+    _, busiest = max((vph, pair) for pair, vph in both.items())
+    chain = list(busiest)
     while True:
         ends = [
             (vph, at_end, other)
@@ -59,8 +60,11 @@ def find_arterial(
             break
         _, at_end, other = max(ends)
         chain.insert(len(chain) if at_end else 0, other)
-    ways = [list(pairwise(chain)), [(b, a) for a, b in pairwise(chain)]]
-    onward, back = ([strongest[pair] for pair in way] for way in ways)
+    ways: list[list[tuple[str, str]]] = [
+        list(pairwise(chain)),
+        [(b, a) for a, b in pairwise(chain)],
+    ]
+    onward, back = [[strongest[pair] for pair in way] for way in ways]
     last = _busiest(streams[chain[-1]], onward[-1].approach)
     first = _busiest(streams[chain[0]], back[0].approach)
     return Arterial(

@@ -70,17 +70,23 @@ def optimize_bandwidth(
     begins = [model.new_int_var(0, cycle_s - 1, name) for name in ("begin out", "begin in")]
     offsets = [model.new_int_var(0, cycle_s - 1, signal.id) for signal in signals]
     model.add(offsets[0] == 0)
+    # A direction without a band binds nobody, not even to a band without width.
+    there = [model.new_bool_var(name) for name in ("has outbound", "has inbound")]
+    for width, is_there in zip(widths, there, strict=True):
+        model.add(width == 0).only_enforce_if(is_there.negated())
     most = 2 + max(int(time // cycle_s) for time in (*outbound_travel_s, *inbound_travel_s))
     for i, signal in enumerate(signals):
-        for width, begin, (green_s, length_s), shift in (
-            (widths[0], begins[0], signal.outbound_s, round(outbound_travel_s[i])),
-            (widths[1], begins[1], signal.inbound_s, -round(inbound_travel_s[i])),
+        for is_there, width, begin, (green_s, length_s), shift in (
+            (there[0], widths[0], begins[0], signal.outbound_s, round(outbound_travel_s[i])),
+            (there[1], widths[1], begins[1], signal.inbound_s, -round(inbound_travel_s[i])),
         ):
             # The band's front comes `inside` seconds after the green of some cycle begins.
             inside = model.new_int_var(0, length_s, f"{signal.id} inside")
             cycles = model.new_int_var(-most - 1, most + 1, f"{signal.id} cycles")
-            model.add(begin + shift - offsets[i] - green_s == inside + cycle_s * cycles)
-            model.add(inside + width <= length_s)
+            model.add(
+                begin + shift - offsets[i] - green_s == inside + cycle_s * cycles
+            ).only_enforce_if(is_there)
+            model.add(inside + width <= length_s).only_enforce_if(is_there)
     # Widths first; then both alike, so that the answer does not depend on the solver.
     least = model.new_int_var(0, cycle_s, "narrower")
     model.add_min_equality(least, widths)
