@@ -159,7 +159,7 @@ def optimize(
     flows: Annotated[
         Path | None, typer.Option(help="CSV or JSON of flows; else they are measured.")
     ] = None,
-    seeds: Annotated[str, typer.Option(help="Demand that is measured and tried.")] = "11-13",
+    seeds: Annotated[str, typer.Option(help="Demand that is measured and tried.")] = "11-15",
     periods: Annotated[str, typer.Option(help="When plans begin, such as 06:30,08:00.")] = "",
     cycle: Annotated[float | None, typer.Option(min=1, help="Seconds; else the best.")] = None,
     max_cycle: Annotated[float, typer.Option(min=1, help="Seconds.")] = 120.0,

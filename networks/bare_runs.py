@@ -24,6 +24,7 @@ class BareRun:
     scenario: Scenario
     seed: int
     shift_s: float = 0.0
+    scale: float = 1.0  # of the number of vehicles
     programs: tuple[Path, ...] = ()  # additional files with signal programs
 
     def build_command(self, out: Path) -> list[str]:
@@ -54,6 +55,8 @@ class BareRun:
         }
         if self.shift_s > 0:
             options["--random-depart-offset"] = f"{self.shift_s:g}"
+        if self.scale != 1:
+            options["--scale"] = f"{self.scale:g}"
         given = set(scenario.sumo_options)
         ours = [word for key, value in options.items() if key not in given for word in (key, value)]
         return [find_program("sumo"), *ours, *scenario.sumo_options]

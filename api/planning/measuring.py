@@ -27,7 +27,7 @@ def measure_flows(
     """
     meters = [MeanFlows(group_loops(scenarios[0].network)) for _ in windows_s]
     for scenario in scenarios:
-        with SumoField(scenario) as field:
+        with SumoField(shift_departures(scenario)) as field:
             more = True
             while more:
                 batch = field.read().centre

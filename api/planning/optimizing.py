@@ -2,12 +2,14 @@
 
 import csv
 import json
+import os
 import signal
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from fnmatch import fnmatch
 from pathlib import Path
 
 from rich.console import Console
@@ -16,7 +18,7 @@ from rich.table import Table
 from api.errors import UserError
 from api.evidence import finished_folder
 from api.planning.diagram import draw_time_space
-from api.planning.measuring import measure_flows, shift_departures
+from api.planning.measuring import measure_flows
 from api.planning.methods import (
     Plans,
     build_measured_streams,
@@ -24,7 +26,12 @@ from api.planning.methods import (
     build_sites,
     list_candidates,
 )
-from api.planning.trying import SimulatedCost
+from api.planning.trying import (
+    SimulatedCost,
+    choose_final,
+    list_final_demands,
+    list_trial_demands,
+)
 from networks import load
 from networks.plan_files import load_flows
 from networks.resco import RESCO, load_protocol
@@ -44,6 +51,8 @@ from traffic.optimization.splits import build_green_runs, get_green_s
 from traffic.optimization.transition import build_courses
 from traffic.plans import Period, PlanSet, check_conflicts, check_plan_set, describe_plans
 from traffic.units import to_clock
+
+FILES = ("plan.json", "plan.add.xml", "changes.csv", "time_space*.svg", "time_space*.png")
 
 
 @dataclass(frozen=True)
@@ -93,7 +102,7 @@ def optimize(wish: Wish, console: Console) -> None:
     """Do it all; the files appear together or not at all. Raises one of USER_ERRORS."""
     with tempfile.TemporaryDirectory(prefix="traffic-") as scratch:
         scenarios = {
-            seed: shift_departures(load_to_time(wish.scenario, Path(scratch) / str(seed), seed))
+            seed: load_to_time(wish.scenario, Path(scratch) / str(seed), seed)
             for seed in wish.seeds
         }
         scenario = scenarios[wish.seeds[0]]
@@ -170,10 +179,26 @@ def check_wish(wish: Wish, scenario: Scenario) -> None:
             build_given_streams(network, load_flows(wish.flows))
         except ValueError as error:
             problems.append(str(error))
-    if wish.out.exists() and not wish.out.is_dir():
-        problems.append(f"--out {wish.out}: is a file")
+    problems += _check_out(wish.out)
     if problems:
         raise UserError(problems)
+
+
+def _check_out(out: Path) -> list[str]:
+    """Return why the plan can't be put there; only an earlier plan's folder is replaced."""
+    if out.exists() and not out.is_dir():
+        return [f"--out {out}: is a file"]
+    others = [
+        path.name
+        for path in (out.iterdir() if out.exists() else ())
+        if not any(fnmatch(path.name, pattern) for pattern in FILES)
+    ]
+    if others:
+        return [f"--out {out}: holds other files, such as {min(others)}; nothing is replaced"]
+    there = next(place for place in (out, *out.absolute().parents) if place.exists())
+    if not os.access(there, os.W_OK | os.X_OK):
+        return [f"--out {out}: {there} is not writable"]
+    return []
 
 
 def _find_sites(wish: Wish, scenarios: Mapping[int, Scenario]) -> dict[float, tuple[Site, ...]]:
@@ -208,12 +233,15 @@ def _refine(
 
     with (
         _heed_stop() as is_stopped,
-        SimulatedCost(scenarios, wish.jobs, is_stopped) as cost,
+        SimulatedCost(scenarios, list_trial_demands(wish.seeds), wish.jobs, is_stopped) as cost,
+        SimulatedCost(scenarios, list_final_demands(wish.seeds), wish.jobs, is_stopped) as final,
     ):
         search = Search(
             network.junctions, cost.measure, is_over, wish.seed, keep_cycle=wish.cycle_s is not None
         )
         found = search.run(candidates)
+        if found is not None:
+            found = replace(found, plans=choose_final(found.finalists, final))
         if is_stopped():
             console.print("told to end: the best plans so far are kept")
     if found is None:

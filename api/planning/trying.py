@@ -1,20 +1,63 @@
 """Simulated delay as the cost of plans: one bare run for each seed, some at the same time."""
 
+import math
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from api.benchmark.scores import score_run
+from api.planning.measuring import SHIFT_S
 from networks.bare_runs import BareRun, read_edge_loss_s
 from networks.scenario import Scenario
 from networks.sumo_plans import ProgramWriter
 from traffic.optimization.search import Cost, Plans
 
+HEAVY = 1.05
 HOPELESS = 1.01  # of the best cost over the same seeds: worse than that, the other seeds are spared
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """A seed's demand, departures later by up to shift_s, vehicles times `scale`."""
+
+    seed: int
+    shift_s: float
+    scale: float
+
+
+def list_trial_demands(seeds: Sequence[int]) -> tuple[Demand, ...]:
+    """Return what plans are tried on, one demand for each seed: every second one is heavier.
+
+    A plan on the brink of a jam is worth nothing, however good it is short of it.
+    """
+    return tuple(Demand(seed, SHIFT_S, (HEAVY, 1.0)[i % 2]) for i, seed in enumerate(seeds))
+
+
+def list_final_demands(seeds: Sequence[int]) -> tuple[Demand, ...]:
+    """Return other demands, to choose among the finalists by."""
+    shifts_s = (SHIFT_S / 4, SHIFT_S / 2)
+    return tuple(
+        Demand(seed, shift_s, scale)
+        for seed in seeds
+        for shift_s, scale in zip(shifts_s, (1.0, HEAVY), strict=True)
+    )
+
+
+def choose_final(finalists: Sequence[Plans], cost: "SimulatedCost") -> Plans:
+    """Return the finalist of least cost, the first one when told to end before all are measured."""
+    best, least = finalists[0], math.inf
+    for plans in finalists:
+        measured = cost.measure(plans, None)
+        if measured is None:
+            return finalists[0]
+        if measured.total < least:
+            best, least = plans, measured.total
+    return best
 
 
 class SimulatedCost:
@@ -27,10 +70,12 @@ class SimulatedCost:
     def __init__(
         self,
         scenarios: Mapping[int, Scenario],
+        demands: Sequence[Demand],
         jobs: int,
         is_told_to_end: Callable[[], bool],
     ) -> None:
         self._scenarios = dict(scenarios)
+        self._demands = tuple(demands)
         self._jobs = jobs
         self._is_told_to_end = is_told_to_end
         self._writer = ProgramWriter(next(iter(self._scenarios.values())))
@@ -69,7 +114,7 @@ class SimulatedCost:
             for id_, links in self._links.items():
                 lost_s[id_] += sum(loss_s.get(link, 0.0) for link in links)
             before_s = self._best[: len(delays_s)]
-            is_last = len(delays_s) == len(self._scenarios)
+            is_last = len(delays_s) == len(self._demands)
             if best is not None and not is_last and sum(delays_s) > HOPELESS * sum(before_s):
                 return None
         count = len(delays_s)
@@ -79,14 +124,14 @@ class SimulatedCost:
         return cost
 
     def _run_all(self, programs: Path) -> Iterator[tuple[float | None, Mapping[str, float]]]:
-        seeds = sorted(self._scenarios)
-        for first in range(0, len(seeds), self._jobs):
-            some = seeds[first : first + self._jobs]
-            yield from self._pool.map(lambda seed: self._run(seed, programs), some)
+        for first in range(0, len(self._demands), self._jobs):
+            some = self._demands[first : first + self._jobs]
+            yield from self._pool.map(lambda demand: self._run(demand, programs), some)
 
-    def _run(self, seed: int, programs: Path) -> tuple[float | None, Mapping[str, float]]:
-        out = self._scratch / f"seed-{seed}"
-        run = BareRun(self._scenarios[seed], seed, programs=(programs,))
+    def _run(self, demand: Demand, programs: Path) -> tuple[float | None, Mapping[str, float]]:
+        out = self._scratch / f"seed-{demand.seed}-{demand.shift_s:g}"
+        scenario = self._scenarios[demand.seed]
+        run = BareRun(scenario, demand.seed, demand.shift_s, demand.scale, (programs,))
         if not run.run(out, self._is_told_to_end):
             return None, {}
         return score_run(out).delay_s, read_edge_loss_s(out)

@@ -14,6 +14,7 @@ from traffic.optimization.cycle import find_floor_s, find_shortest_cycle_s, stre
 from traffic.plans import check_plan
 
 Plans = Mapping[str, SafePlan]
+FINALISTS = 4
 SHIFTS_S = (1, 2, 4, 8, 16)
 
 
@@ -33,6 +34,7 @@ class Found:
     cost: Cost
     trials: int
     history: tuple[tuple[int, float], ...]
+    finalists: tuple[Plans, ...]  # the last ones that were best, the best one first
 
 
 # Measures plans; may give up (None) on those that cannot beat the best cost, and when told to end.
@@ -62,6 +64,7 @@ class Search:
         self._trials = 0
         self._best: tuple[Plans, Cost] | None = None
         self._history: list[tuple[int, float]] = []
+        self._bests: list[Plans] = []
 
     def run(self, starts: Iterable[Plans]) -> Found | None:
         """Try the starts, then change the best one; None when not a single trial was made."""
@@ -84,7 +87,8 @@ class Search:
                 failures += 1
                 if failures % 3 == 0:
                     size = max(1, size // 2)
-        return Found(*self._best, self._trials, tuple(self._history))
+        finalists = tuple(self._bests[: -FINALISTS - 1 : -1])
+        return Found(*self._best, self._trials, tuple(self._history), finalists)
 
     def _try(self, plans: Plans) -> Cost | None:
         self._trials += 1
@@ -93,6 +97,7 @@ class Search:
         if cost is not None and (best is None or cost.total < best.total):
             self._best = (dict(plans), cost)
             self._history.append((self._trials, cost.total))
+            self._bests.append(dict(plans))
         return cost
 
     def _step(self, size: int) -> bool:
