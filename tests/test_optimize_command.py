@@ -1,6 +1,7 @@
 """`traffic optimize` as an engineer meets it: what it leaves, run safely by plain SUMO."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -172,8 +173,11 @@ def test_ctrl_c_keeps_the_best_so_far(tmp_path: Path) -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
     )
-    time.sleep(12)
+    assert process.stdout is not None
+    assert "trying plans" in process.stdout.readline()
+    time.sleep(6)  # for at least one set of plans
     process.send_signal(signal.SIGINT)
     said, _ = process.communicate(timeout=60)
     assert process.returncode == 0, said

@@ -236,6 +236,7 @@ def _refine(
         SimulatedCost(scenarios, list_trial_demands(wish.seeds), wish.jobs, is_stopped) as cost,
         SimulatedCost(scenarios, list_final_demands(wish.seeds), wish.jobs, is_stopped) as final,
     ):
+        console.print(f"trying plans, {len(candidates)} sets to begin with; Ctrl-C keeps the best")
         search = Search(
             network.junctions, cost.measure, is_over, wish.seed, keep_cycle=wish.cycle_s is not None
         )
