@@ -14,7 +14,7 @@ from traffic.optimization.cycle import find_floor_s, find_shortest_cycle_s, stre
 from traffic.plans import check_plan
 
 Plans = Mapping[str, SafePlan]
-FINALISTS = 4
+FINALISTS = 3
 SHIFTS_S = (1, 2, 4, 8, 16)
 
 
