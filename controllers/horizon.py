@@ -1,0 +1,85 @@
+"""Signals by a rolling horizon: each second the best plan for who comes, its first step shown."""
+
+from collections.abc import Sequence
+from operator import itemgetter
+
+import numpy as np
+
+from traffic.control import Command, Observation, Sensing
+from traffic.model import ModelError, Network
+from traffic.optimization.arrivals import build_flow, build_queues, gather, note_flow
+from traffic.optimization.decision import decide_all
+from traffic.optimization.heads import build_heads, watch_heads
+from traffic.optimization.horizon import Weights, build_work
+from traffic.optimization.layout import build_layout, build_roads
+
+VALID_S = 2.0
+WEIGHTS = Weights(left_s=8.0, left_more_s=1.5, stop_s=6.0, change_s=1.0)
+
+
+class HorizonTeam:
+    """Decides for all its junctions in one batch; implements traffic.control.Team.
+
+    `needs` is the tier it works with: the turns that vehicles announce are used where there are any.
+    Raises ModelError when the network does not tell its lanes.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        junctions: Sequence[str],
+        needs: Sensing = Sensing.LANES,
+        weights: Weights = WEIGHTS,
+    ) -> None:
+        if network.lanes is None:
+            raise ModelError(f"network {network.id}", ["tells no lanes"])
+        self.junctions = tuple(junctions)
+        self.needs = needs
+        self.loops: frozenset[str] = frozenset()
+        self._weights = weights
+        self._layout = build_layout(network, network.lanes, self.junctions)
+        self._roads = build_roads(network, network.lanes, self.junctions)
+        self._work = build_work(self._layout)
+        self._queues = build_queues(self._layout)
+        self._flow = build_flow(self._layout)
+        self._stages = [tuple(s.id for s in network.junctions[j].stages) for j in self.junctions]
+        self._stage_at = [{s: i for i, s in enumerate(ids)} for ids in self._stages]
+        self._phases = []
+        for j in self.junctions:
+            ids = [phase.id for phase in network.junctions[j].phases]
+            self._phases.append(itemgetter(*ids) if len(ids) > 1 else (lambda d, k=ids[0]: (d[k],)))
+        self._heads = build_heads(self._layout)
+        self._answer = np.zeros(len(self.junctions), dtype=np.int32)
+
+    def decide(self, seen: Sequence[Observation]) -> Sequence[Command | None]:
+        green_s: list[float] = []
+        red_s: list[float] = []
+        stages = []
+        for at, get, one in zip(self._stage_at, self._phases, seen, strict=True):
+            stages.append(-1 if one.stage is None else at[one.stage])
+            green_s += get(one.green_s)
+            red_s += get(one.red_s)
+        now_s = seen[0].now_s
+        batch = seen[0].lanes
+        if batch is None:
+            return [None] * len(seen)
+        gather(
+            self._layout,
+            self._roads,
+            self._queues,
+            self._flow,
+            batch.starts,
+            batch.position_m,
+            batch.speed_mps,
+            batch.turn,
+            now_s,
+        )
+        signals = np.array(stages, dtype=np.int32), np.array(green_s), np.array(red_s)
+        watch_heads(self._layout, self._queues, self._heads, *signals)
+        decide_all(self._layout, self._weights, self._work, self._queues, *signals, self._answer)
+        note_flow(self._layout, self._queues, self._flow, now_s)
+        until_s = now_s + VALID_S
+        return [
+            Command(j, names[a], now_s, until_s, "horizon") if a >= 0 else None
+            for j, names, a in zip(self.junctions, self._stages, self._answer.tolist(), strict=True)
+        ]

@@ -1,0 +1,217 @@
+"""Who comes to which stop line and when: from vehicles seen and from neighbors' departures."""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from traffic.lanes import LEAVES, SENSED_M, UNKNOWN_TURN
+from traffic.optimization.compiled import compiled, inlined
+from traffic.optimization.horizon import VEHICLES
+from traffic.optimization.layout import Layout
+from traffic.optimization.service import HORIZON_S
+
+ACCELERATION_MPS2 = 2.6
+JOIN_LOSS_S = 1.5  # of a vehicle that crosses a stop line out of a queue, until free speed
+STANDING_MPS = 0.3
+JAM_SPACING_M = 7.5
+ENTRY_M = 10.0  # a tail that stands this near to a link's begin lets nobody in
+
+
+class Queues(NamedTuple):
+    """Vehicles bound for each lane at a stop line, the first one first."""
+
+    length: NDArray[np.int32]  # L, vehicles
+    back_m: NDArray[np.float64]  # L x VEHICLES, to the stop line
+    speed_mps: NDArray[np.float64]  # L x VEHICLES
+    arrive_s: NDArray[np.float64]  # L x VEHICLES, from now, at the stop line, if unhindered
+    way: NDArray[np.int32]  # L x VEHICLES, in the city's numbers, -1 when not known
+    stop: NDArray[np.float64]  # L x VEHICLES, share of a whole stop that stopping would cost
+    depart_s: NDArray[np.float64]  # L x VEHICLES, planned, inf when not within the horizon
+    blocked: NDArray[np.bool_]  # W, ways that lead into a standing tail
+    ready_s: NDArray[np.float64]  # L, earliest next departure
+    waited_s: NDArray[np.float64]  # L, that the first vehicle has stood
+    caution_s: NDArray[np.float64]  # L, gap that it wants beyond the usual
+
+
+class Flow(NamedTuple):
+    """Departures that were planned or done and have not come into sight downstream."""
+
+    size: NDArray[np.int32]  # 1
+    way: NDArray[np.int32]  # in the city's numbers
+    depart_s: NDArray[np.float64]  # clock time
+
+
+def build_queues(layout: Layout) -> Queues:
+    lanes, ways = int(layout.lane0[-1]), int(layout.way0[-1])
+    shape = (lanes, VEHICLES)
+    return Queues(
+        np.zeros(lanes, dtype=np.int32),
+        np.zeros(shape),
+        np.zeros(shape),
+        np.zeros(shape),
+        np.zeros(shape, dtype=np.int32),
+        np.zeros(shape),
+        np.full(shape, np.inf),
+        np.zeros(ways, dtype=np.bool_),
+        np.full(lanes, -1.0),
+        np.zeros(lanes),
+        np.zeros(lanes),
+    )
+
+
+def build_flow(layout: Layout) -> Flow:
+    size = int(layout.lane0[-1]) * VEHICLES
+    return Flow(np.zeros(1, dtype=np.int32), np.zeros(size, dtype=np.int32), np.zeros(size))
+
+
+@inlined
+def _time_to(back_m, speed_mps, free_mps):  # type: ignore[no-untyped-def]
+    """Seconds to drive `back_m` from this speed, accelerating to free speed."""
+    if back_m <= 0:
+        return 0.0
+    free_mps = max(free_mps, speed_mps)
+    gain_m = (free_mps**2 - speed_mps**2) / (2 * ACCELERATION_MPS2)
+    if back_m <= gain_m:
+        root = np.sqrt(speed_mps**2 + 2 * ACCELERATION_MPS2 * back_m)
+        return (root - speed_mps) / ACCELERATION_MPS2
+    return (free_mps - speed_mps) / ACCELERATION_MPS2 + (back_m - gain_m) / free_mps
+
+
+@inlined
+def _find_way(layout, lane, turn):  # type: ignore[no-untyped-def]
+    for w in range(layout.lane_way0[lane], layout.lane_way0[lane + 1]):
+        if layout.way_exit[w] == turn:
+            return w
+    return -1
+
+
+@inlined
+def _add(queues, lane, back_m, speed_mps, arrive_s, way, stop):  # type: ignore[no-untyped-def]
+    size = queues.length[lane]
+    if size == VEHICLES:
+        return
+    k = size
+    while k > 0 and queues.arrive_s[lane, k - 1] > arrive_s and queues.back_m[lane, k - 1] > back_m:
+        queues.back_m[lane, k] = queues.back_m[lane, k - 1]
+        queues.speed_mps[lane, k] = queues.speed_mps[lane, k - 1]
+        queues.arrive_s[lane, k] = queues.arrive_s[lane, k - 1]
+        queues.way[lane, k] = queues.way[lane, k - 1]
+        queues.stop[lane, k] = queues.stop[lane, k - 1]
+        k -= 1
+    queues.back_m[lane, k] = back_m
+    queues.speed_mps[lane, k] = speed_mps
+    queues.arrive_s[lane, k] = arrive_s
+    queues.way[lane, k] = way
+    queues.stop[lane, k] = stop
+    queues.length[lane] = size + 1
+
+
+@compiled
+def gather(layout, roads, queues, flow, starts, position_m, speed_mps, turn, now_s):  # type: ignore[no-untyped-def]
+    """Fill the queues with the vehicles in sight and with those that neighbors let go.
+
+    Ways are in the city's numbers, -1 where the turn is not known.
+    """
+    lanes = queues.length.size
+    for lane in range(lanes):
+        queues.length[lane] = 0
+        for k in range(VEHICLES):
+            queues.depart_s[lane, k] = np.inf
+    # Lanes with one stop line first, so that the others can be dealt to the shortest.
+    for is_split in (False, True):
+        for i in range(starts.size - 1):
+            first, last = roads.target0[i], roads.target0[i + 1]
+            if first == last or (last - first > 1) != is_split:
+                continue
+            for v in range(starts[i], starts[i + 1]):
+                if turn[v] != LEAVES:
+                    _place(layout, roads, queues, first, last, position_m[v], speed_mps[v], turn[v])
+    _join(layout, roads, queues, flow, now_s)
+    _find_blocked(roads, queues, starts, position_m, speed_mps)
+
+
+@inlined
+def _place(layout, roads, queues, first, last, position_m, speed_mps, turn):  # type: ignore[no-untyped-def]
+    """Put a vehicle in sight into the queue of the lane that it is bound for."""
+    lane, way, at = -1, -1, first
+    for k in range(first, last):
+        option = roads.target[k]
+        found = -1 if turn == UNKNOWN_TURN else _find_way(layout, option, turn)
+        if found < 0 and turn != UNKNOWN_TURN:
+            continue
+        if lane < 0 or queues.length[option] < queues.length[lane]:
+            lane, way, at = option, found, k
+    if lane < 0:  # in the wrong lane still
+        for k in range(roads.mates0[roads.target[first]], roads.mates0[roads.target[first] + 1]):
+            way = _find_way(layout, roads.mates[k], turn)
+            if way >= 0:
+                lane = roads.mates[k]
+                break
+    if lane < 0:
+        return
+    back_m = max(0.0, roads.target_m[at] - position_m)
+    free_mps = roads.lane_mps[lane]
+    arrive_s = _time_to(back_m, speed_mps, free_mps)
+    _add(queues, lane, back_m, speed_mps, arrive_s, way, min(1.0, speed_mps / free_mps))
+
+
+@compiled
+def _join(layout, roads, queues, flow, now_s):  # type: ignore[no-untyped-def]
+    """Add those who have left, or are planned to leave, the stop line upstream."""
+    kept = 0
+    for n in range(flow.size[0]):
+        way = flow.way[n]
+        first, last = roads.next0[way], roads.next0[way + 1]
+        if first == last:
+            continue
+        # Of the lanes that it may choose, the one that fewest are bound for.
+        lane, at = -1, -1
+        for k in range(first, last):
+            option = roads.next[k]
+            if lane < 0 or queues.length[option] < queues.length[lane]:
+                lane, at = option, k
+        free_mps = roads.lane_mps[lane]
+        arrive_s = flow.depart_s[n] - now_s + JOIN_LOSS_S + roads.next_m[at] / free_mps
+        is_seen = (arrive_s - 1.0) * free_mps < min(SENSED_M, roads.next_m[at])
+        if flow.depart_s[n] <= now_s and is_seen:
+            continue
+        if flow.depart_s[n] <= now_s:
+            flow.way[kept] = way
+            flow.depart_s[kept] = flow.depart_s[n]
+            kept += 1
+        if arrive_s < HORIZON_S:
+            _add(queues, lane, arrive_s * free_mps, free_mps, arrive_s, -1, 1.0)
+    flow.size[0] = kept
+
+
+@compiled
+def _find_blocked(roads, queues, starts, position_m, speed_mps):  # type: ignore[no-untyped-def]
+    for way in range(queues.blocked.size):
+        first, last = roads.exit_sensed0[way], roads.exit_sensed0[way + 1]
+        queues.blocked[way] = first < last
+        for k in range(first, last):
+            lane = roads.exit_sensed[k]
+            tail = starts[lane + 1] - 1
+            is_open = (
+                roads.sensed_from_m[lane] > 0.0
+                or tail < starts[lane]
+                or position_m[tail] > ENTRY_M
+                or speed_mps[tail] > 1.0
+            )
+            if is_open:
+                queues.blocked[way] = False
+                break
+
+
+@compiled
+def note_flow(layout, queues, flow, now_s):  # type: ignore[no-untyped-def]
+    """Hand the planned departures to the junctions downstream."""
+    n = flow.size[0]
+    for lane in range(queues.length.size):
+        for k in range(queues.length[lane]):
+            if queues.depart_s[lane, k] < np.inf and n < flow.way.size:
+                flow.way[n] = queues.way[lane, k]
+                flow.depart_s[n] = now_s + queues.depart_s[lane, k]
+                n += 1
+    flow.size[0] = n

@@ -1,0 +1,139 @@
+"""One second of a city: what each junction may do by the street's rules, and what it should."""
+
+import numpy as np
+
+from traffic.optimization.compiled import compiled
+from traffic.optimization.horizon import plan_junction
+
+RED_SLACK_S = 2.0  # kept off the longest red
+LONGEST_RED_S = 100.0  # of a phase at which somebody waits, where the street allows more
+
+
+@compiled
+def decide_all(layout, weights, work, queues, stage, green_s, red_s, answer):  # type: ignore[no-untyped-def]
+    for j in range(stage.size):
+        answer[j] = _decide(layout, weights, work, queues, j, stage[j], green_s, red_s)
+
+
+@compiled
+def _decide(layout, weights, work, queues, j, now_stage, green_s, red_s):  # type: ignore[no-untyped-def]
+    phase0 = layout.phase0[j]
+    phases = layout.phase0[j + 1] - phase0
+    stage0 = layout.stage0[j]
+    stages = layout.stage0[j + 1] - stage0
+    green0, inter0 = layout.green0[j], layout.inter0[j]
+    if now_stage < 0:
+        return 0
+    start_s = np.full(layout.phase0[-1], np.inf)
+    waits = np.zeros(phases, dtype=np.bool_)
+    for lane in range(layout.lane0[j], layout.lane0[j + 1]):
+        if queues.length[lane] > 0 and queues.arrive_s[lane, 0] < 10.0:
+            p = layout.way_phase[queues.way[lane, 0]]
+            if p >= 0:
+                waits[p] = True
+    # When each green began, or will when the present change is through.
+    settled_s = 0.0
+    for p in range(phases):
+        if layout.green[green0 + now_stage * phases + p] == 0:
+            continue
+        if red_s[phase0 + p] == 0.0:
+            start_s[phase0 + p] = -green_s[phase0 + p]
+        else:
+            due_s = layout.regain_s[phase0 + p] - red_s[phase0 + p]
+            for q in range(phases):
+                between_s = layout.inter_s[inter0 + q * phases + p]
+                if between_s > 0 and layout.green[green0 + now_stage * phases + q] == 0:
+                    if red_s[phase0 + q] > 0:
+                        due_s = max(due_s, between_s - red_s[phase0 + q])
+                    else:
+                        left_s = layout.min_green_s[phase0 + q] - green_s[phase0 + q]
+                        due_s = max(due_s, between_s + max(0.0, left_s))
+            start_s[phase0 + p] = max(0.0, due_s)
+            settled_s = max(settled_s, start_s[phase0 + p] + layout.min_green_s[phase0 + p])
+    free_s = np.zeros(layout.stage0[-1])
+    may_hold = True
+    longest, longest_s = -1, 0.0
+    round_s = _measure_round(layout, j)
+    for p in range(phases):
+        is_on = layout.green[green0 + now_stage * phases + p] > 0
+        age_s = green_s[phase0 + p]
+        if red_s[phase0 + p] == 0.0:
+            limit_s = layout.max_green_s[phase0 + p] if is_on else np.inf
+            if age_s >= limit_s or (not is_on and age_s < layout.min_green_s[phase0 + p]):
+                may_hold = False
+        elif not is_on:
+            if red_s[phase0 + p] >= layout.max_red_s[phase0 + p]:
+                may_hold = False
+            # Early enough that all who are due at once can have their turn.
+            limit_s = min(LONGEST_RED_S, layout.max_red_s[phase0 + p] - RED_SLACK_S - round_s)
+            is_due = waits[p] or layout.max_red_s[phase0 + p] < np.inf
+            if is_due and red_s[phase0 + p] >= max(limit_s, longest_s):
+                longest, longest_s = p, red_s[phase0 + p]
+    for s in range(stages):
+        free = settled_s
+        change_s = _measure_change(layout, j, now_stage, s)
+        for p in range(phases):
+            is_on = layout.green[green0 + s * phases + p] > 0
+            if red_s[phase0 + p] == 0.0:
+                if not is_on:
+                    free = max(free, layout.min_green_s[phase0 + p] - green_s[phase0 + p])
+                elif green_s[phase0 + p] + change_s >= layout.max_green_s[phase0 + p]:
+                    free = np.inf  # it would have to end before those who start may
+            elif not is_on and red_s[phase0 + p] >= layout.max_red_s[phase0 + p]:
+                free = np.inf
+        if longest >= 0 and layout.green[green0 + s * phases + longest] == 0:
+            free = np.inf
+        free_s[stage0 + s] = free
+    if longest >= 0:
+        # Overdue: the change comes as soon as it is lawful.
+        for s in range(stages):
+            if s != now_stage and free_s[stage0 + s] <= 0.0:
+                may_hold = False
+    return plan_junction(
+        layout,
+        weights,
+        work,
+        j,
+        now_stage,
+        start_s,
+        may_hold,
+        free_s,
+        queues.length,
+        queues.arrive_s,
+        queues.way,
+        queues.stop,
+        queues.blocked,
+        queues.waited_s,
+        queues.caution_s,
+        queues.depart_s,
+        queues.ready_s,
+    )
+
+
+@compiled
+def _measure_change(layout, j, stage, after):  # type: ignore[no-untyped-def]
+    """Seconds from the end of a stage until the minimum greens of another have passed."""
+    phases = layout.phase0[j + 1] - layout.phase0[j]
+    stages = layout.stage0[j + 1] - layout.stage0[j]
+    green0 = layout.green0[j]
+    longest_s = 0.0
+    for p in range(phases):
+        is_gained = layout.green[green0 + after * phases + p] > 0
+        if is_gained and layout.green[green0 + stage * phases + p] == 0:
+            at = layout.delay0[j] + (stage * stages + after) * phases + p
+            least_s = layout.min_green_s[layout.phase0[j] + p]
+            longest_s = max(longest_s, 1.0 + layout.delay_s[at] + least_s)
+    return longest_s
+
+
+@compiled
+def _measure_round(layout, j):  # type: ignore[no-untyped-def]
+    """Seconds in which every stage can be shown once, at its shortest."""
+    stages = layout.stage0[j + 1] - layout.stage0[j]
+    total_s = 0.0
+    for after in range(stages):
+        longest_s = 0.0
+        for before in range(stages):
+            longest_s = max(longest_s, _measure_change(layout, j, before, after))
+        total_s += longest_s
+    return total_s

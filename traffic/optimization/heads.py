@@ -1,0 +1,142 @@
+"""What the first vehicle of each lane tells: which way it turns, and that nothing moves.
+
+A radar sees no turns. A vehicle that stands although its likely way is green wants another way, or
+somebody stands in the junction before it: such a lane is not counted on for a while, which breaks
+deadlocks. What crossed under which green tells the shares of the turns.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from traffic.optimization.compiled import compiled, inlined
+from traffic.optimization.layout import Layout
+
+HEAD_M = 12.0  # from the stop line: nearer, a standing vehicle is the first
+STANDING_MPS = 0.5
+STUCK_S = 4.0  # of green without moving, until a lane is not counted on
+STUCK_PERMISSIVE_S = 8.0
+MOST_CAUTION_S = 30.0
+DISTRUST_S = 10.0  # that it is not counted on then
+LEAST_SHARE = 0.02
+SHARE_GAIN = 0.05  # of the newest vehicle
+
+
+class Heads(NamedTuple):
+    """Memory of the lanes at stop lines, from second to second."""
+
+    share: NDArray[np.float64]  # W, of its lane's vehicles, 0..1 once normalized
+    stuck_s: NDArray[np.float64]  # L, under green without moving
+    distrust_s: NDArray[np.float64]  # L, left of not being counted on
+    denied: NDArray[np.int64]  # L, phases' bits that the head has shown not to want
+    back_m: NDArray[np.float64]  # L, of the head a second ago
+
+
+def build_heads(layout: Layout) -> Heads:
+    lanes, ways = int(layout.lane0[-1]), int(layout.way0[-1])
+    share = np.zeros(ways)
+    for lane in range(lanes):
+        known = set()
+        for way in range(layout.lane_way0[lane], layout.lane_way0[lane + 1]):
+            # Ways to lanes of the same link are one turn.
+            if layout.way_exit[way] not in known:
+                known.add(layout.way_exit[way])
+                share[way] = 1.0
+        own = slice(layout.lane_way0[lane], layout.lane_way0[lane + 1])
+        share[own] /= max(share[own].sum(), 1.0)
+    return Heads(
+        share,
+        np.zeros(lanes),
+        np.zeros(lanes),
+        np.zeros(lanes, dtype=np.int64),
+        np.full(lanes, np.inf),
+    )
+
+
+@compiled
+def watch_heads(layout, queues, heads, stage, green_s, red_s):  # type: ignore[no-untyped-def]
+    """Learn from the lanes' first vehicles; give those of unknown turn, way -1, a likely one."""
+    for j in range(layout.lane0.size - 1):
+        phase0 = layout.phase0[j]
+        phases = layout.phase0[j + 1] - phase0
+        green0 = layout.green0[j] + max(stage[j], 0) * phases
+        for lane in range(layout.lane0[j], layout.lane0[j + 1]):
+            _learn(layout, queues, heads, lane, phase0, green_s, red_s)
+            _assign(layout, queues, heads, lane)
+            _distrust(layout, queues, heads, lane, phase0, green0, green_s)
+
+
+@inlined
+def _learn(layout, queues, heads, lane, phase0, green_s, red_s):  # type: ignore[no-untyped-def]
+    first, last = layout.lane_way0[lane], layout.lane_way0[lane + 1]
+    back_m = queues.back_m[lane, 0] if queues.length[lane] > 0 else np.inf
+    before_m = heads.back_m[lane]
+    heads.back_m[lane] = back_m
+    if before_m <= HEAD_M and back_m > before_m + 3.0:  # it has crossed the stop line
+        total = 0.0
+        for w in range(first, last):
+            p = layout.way_phase[w]
+            if p < 0 or red_s[phase0 + p] < 4.0:
+                total += heads.share[w]
+        for w in range(first, last):
+            p = layout.way_phase[w]
+            is_open = p < 0 or red_s[phase0 + p] < 4.0
+            part = heads.share[w] / total if is_open and total > 0 else 0.0
+            if total > 0 and heads.share[w] > 0:
+                kept = heads.share[w] + SHARE_GAIN * (part - heads.share[w])
+                heads.share[w] = max(kept, LEAST_SHARE)
+        heads.stuck_s[lane] = 0.0
+        heads.denied[lane] = 0
+        queues.waited_s[lane] = 0.0
+        queues.caution_s[lane] *= 0.5
+    elif back_m > HEAD_M or queues.speed_mps[lane, 0] > STANDING_MPS:
+        heads.stuck_s[lane] = 0.0
+        if back_m > HEAD_M:
+            heads.denied[lane] = 0
+            queues.waited_s[lane] = 0.0
+    else:
+        queues.waited_s[lane] += 1.0
+
+
+@inlined
+def _assign(layout, queues, heads, lane):  # type: ignore[no-untyped-def]
+    """Deal the ways by their shares, the largest shortfall first; the head's by what it denied."""
+    first, last = layout.lane_way0[lane], layout.lane_way0[lane + 1]
+    size = queues.length[lane]
+    owed = np.zeros(last - first)
+    for k in range(size):
+        best = -1
+        for w in range(first, last):
+            owed[w - first] += heads.share[w]
+            p = layout.way_phase[w]
+            if k == 0 and p >= 0 and heads.denied[lane] >> np.int64(p) & 1:
+                continue
+            if best < 0 or owed[w - first] > owed[best - first]:
+                best = w
+        if queues.way[lane, k] < 0:
+            queues.way[lane, k] = best if best >= 0 else first
+        owed[queues.way[lane, k] - first] -= 1.0
+
+
+@inlined
+def _distrust(layout, queues, heads, lane, phase0, green0, green_s):  # type: ignore[no-untyped-def]
+    heads.distrust_s[lane] = max(0.0, heads.distrust_s[lane] - 1.0)
+    stands = (
+        queues.length[lane] > 0
+        and queues.back_m[lane, 0] <= HEAD_M
+        and queues.speed_mps[lane, 0] <= STANDING_MPS
+    )
+    w = queues.way[lane, 0] if stands else -1
+    p = layout.way_phase[w] if stands else -1
+    if p >= 0 and green_s[phase0 + p] >= 2.0 and not queues.blocked[w]:
+        heads.stuck_s[lane] += 1.0
+        is_protected = layout.green[green0 + p] == 2
+        if not is_protected and heads.stuck_s[lane] > STUCK_S:
+            queues.caution_s[lane] = min(queues.caution_s[lane] + 1.0, MOST_CAUTION_S)
+        if is_protected and heads.stuck_s[lane] >= STUCK_S:
+            heads.denied[lane] |= np.int64(1) << np.int64(p)
+        if heads.stuck_s[lane] >= (STUCK_S if is_protected else STUCK_PERMISSIVE_S):
+            heads.distrust_s[lane] = DISTRUST_S
+            heads.stuck_s[lane] = 0.0
+    queues.ready_s[lane] = heads.distrust_s[lane] if heads.distrust_s[lane] > 0 else -1.0

@@ -1,0 +1,257 @@
+"""Junctions, lanes and the ways between them as arrays, for a city that decides in one batch."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from traffic.lanes import SENSED_M, LaneMap
+from traffic.model import Junction, Network
+
+
+class Layout(NamedTuple):
+    """Junctions as arrays. Lanes, ways, phases and stages are numbered within their junction."""
+
+    lane0: NDArray[np.int32]  # J + 1, where each junction's lanes begin
+    way0: NDArray[np.int32]  # J + 1
+    phase0: NDArray[np.int32]  # J + 1
+    stage0: NDArray[np.int32]  # J + 1
+    green0: NDArray[np.int32]  # J + 1
+    follows0: NDArray[np.int32]  # J + 1
+    delay0: NDArray[np.int32]  # J + 1
+    inter0: NDArray[np.int32]  # J + 1
+    way_lane: NDArray[np.int32]  # W
+    way_phase: NDArray[np.int32]  # W, -1 where no signal stops it
+    way_exit: NDArray[np.int32]  # W, position in LaneMap.exits
+    lane_way0: NDArray[np.int32]  # L + 1, ways of each lane, in the city's numbers
+    foe0: NDArray[np.int32]  # W + 1
+    foe: NDArray[np.int32]  # ways yielded to
+    green: NDArray[np.int8]  # per junction S x P: 0 red, 1 permissive, 2 protected
+    is_permissive: NDArray[np.int8]  # S, whether a way gives way in the stage
+    follows: NDArray[np.int8]  # per junction S x S
+    delay_s: NDArray[np.float64]  # per junction S x S x P, end of one stage to start of green
+    inter_s: NDArray[np.float64]  # per junction P x P, lost to gained, -inf without conflict
+    regain_s: NDArray[np.float64]  # P, from the end of a green to its next start
+    min_green_s: NDArray[np.float64]  # P
+    max_green_s: NDArray[np.float64]  # P
+    max_red_s: NDArray[np.float64]  # P
+    stage_lane0: NDArray[np.int32]  # S + 1
+    stage_lane: NDArray[np.int32]  # lanes with a green way in the stage
+
+
+class Roads(NamedTuple):
+    """How vehicles come to the lanes at stop lines, in the city's numbers."""
+
+    target0: NDArray[np.int32]  # N + 1, sensed lanes
+    target: NDArray[np.int32]  # lanes at stop lines that a sensed lane leads to
+    target_m: NDArray[np.float64]  # from the sensed lane's upstream end to that stop line
+    lane_mps: NDArray[np.float64]  # L
+    lane_sensed: NDArray[np.int32]  # L, its place among the sensed lanes
+    lane_m: NDArray[np.float64]  # L
+    mates0: NDArray[np.int32]  # L + 1
+    mates: NDArray[np.int32]  # lanes of the same link, the lane itself among them
+    next0: NDArray[np.int32]  # W + 1, where a way leads on to
+    next: NDArray[np.int32]  # lanes at the next stop lines
+    next_m: NDArray[np.float64]  # to that stop line
+    exit_sensed0: NDArray[np.int32]  # W + 1
+    exit_sensed: NDArray[np.int32]  # sensed lanes of the link that a way leads to
+    exit_m: NDArray[np.float64]  # W, length of the link that a way leads to, nan when not sensed
+    sensed_m: NDArray[np.float64]  # N, lengths
+    sensed_from_m: NDArray[np.float64]  # N, where sensing begins
+
+
+def _offsets(sizes: Sequence[int]) -> NDArray[np.int32]:
+    return np.concatenate(([0], np.cumsum(sizes))).astype(np.int32)
+
+
+def build_layout(network: Network, lanes: LaneMap, junctions: Sequence[str]) -> Layout:
+    """Return the junctions' signals as arrays, in the order given."""
+    exits = {link: i for i, link in enumerate(lanes.exits)}
+    sizes: dict[str, list[int]] = {name: [] for name in ("lane", "way", "phase", "stage")}
+    way_lane, way_phase, way_exit, lane_ways, foes = [], [], [], [], []
+    green, is_permissive, follows, delay_s, inter_s, regain_s = [], [], [], [], [], []
+    stage_lanes: list[list[int]] = []
+    limits = []
+    for id_ in junctions:
+        junction = network.junctions[id_]
+        ways = lanes.ways[id_]
+        stop_lanes = list(dict.fromkeys(way.from_lane for way in ways))
+        phase_at = {phase.id: i for i, phase in enumerate(junction.phases)}
+        for name, size in zip(
+            sizes, (stop_lanes, ways, junction.phases, junction.stages), strict=True
+        ):
+            sizes[name].append(len(size))
+        way_lane += [stop_lanes.index(way.from_lane) for way in ways]
+        way_phase += [-1 if way.phase is None else phase_at[way.phase] for way in ways]
+        way_exit += [exits[way.to_link] for way in ways]
+        lane_ways += [sum(way.from_lane == lane for way in ways) for lane in stop_lanes]
+        foes += [way.yields_to for way in ways]
+        for stage in junction.stages:
+            aspect = [
+                2 if p.id in stage.protected else int(p.id in stage.permissive)
+                for p in junction.phases
+            ]
+            green += aspect
+            is_permissive.append(
+                any(w.phase is not None and aspect[phase_at[w.phase]] == 1 for w in ways)
+            )
+            stage_lanes.append(
+                [
+                    i
+                    for i, lane in enumerate(stop_lanes)
+                    if any(
+                        w.from_lane == lane and (w.phase is None or aspect[phase_at[w.phase]])
+                        for w in ways
+                    )
+                ]
+            )
+            order = junction.successors
+            follows += [order is None or s.id in order[stage.id] for s in junction.stages]
+        times_s = _measure_changes(junction)
+        inter_s += times_s.tolist()
+        delay_s += _measure_delays(junction, times_s)
+        regain_s += _measure_regains(junction)
+        limits += [(p.min_green_s, p.max_green_s, p.max_red_s) for p in junction.phases]
+    stages, phases = np.array(sizes["stage"]), np.array(sizes["phase"])
+    floats = np.array(limits, dtype=np.float64).reshape(-1, 3)
+    return Layout(
+        _offsets(sizes["lane"]),
+        _offsets(sizes["way"]),
+        _offsets(sizes["phase"]),
+        _offsets(sizes["stage"]),
+        _offsets(stages * phases),
+        _offsets(stages * stages),
+        _offsets(stages * stages * phases),
+        _offsets(phases * phases),
+        np.array(way_lane, dtype=np.int32),
+        np.array(way_phase, dtype=np.int32),
+        np.array(way_exit, dtype=np.int32),
+        _offsets(lane_ways),
+        _offsets([len(own) for own in foes]),
+        np.array([f for own in foes for f in own], dtype=np.int32),
+        np.array(green, dtype=np.int8),
+        np.array(is_permissive, dtype=np.int8),
+        np.array(follows, dtype=np.int8),
+        np.array(delay_s, dtype=np.float64),
+        np.array(inter_s, dtype=np.float64),
+        np.array(regain_s, dtype=np.float64),
+        floats[:, 0].copy(),
+        floats[:, 1].copy(),
+        floats[:, 2].copy(),
+        _offsets([len(own) for own in stage_lanes]),
+        np.array([lane for own in stage_lanes for lane in own], dtype=np.int32),
+    )
+
+
+def _measure_changes(junction: Junction) -> NDArray[np.float64]:
+    """Return P x P flat: seconds from one phase's end of green to another's start, or -inf."""
+    names = [phase.id for phase in junction.phases]
+    return np.array(
+        [
+            junction.intergreens[one, other].total_s
+            if junction.is_conflict(one, other)
+            else -np.inf
+            for one in names
+            for other in names
+        ],
+        dtype=np.float64,
+    )
+
+
+def _measure_delays(junction: Junction, times_s: NDArray[np.float64]) -> list[float]:
+    """Return S x S x P flat: seconds from the end of a stage to a phase's green in another."""
+    names = [phase.id for phase in junction.phases]
+    between_s = times_s.reshape(len(names), len(names))
+    delays_s = []
+    for one in junction.stages:
+        for other in junction.stages:
+            lost = [i for i, name in enumerate(names) if name in one.green - other.green]
+            delays_s += [float(max([*between_s[lost, i], 0.0])) for i in range(len(names))]
+    return delays_s
+
+
+def _measure_regains(junction: Junction) -> list[float]:
+    """As the interlock holds it: a phase shows its amber and a second of red before it returns."""
+    found = []
+    for phase in junction.phases:
+        own = [time for (lost, _), time in junction.intergreens.items() if lost == phase.id]
+        amber_s = max((time.amber_s for time in own), default=3.0)
+        found.append(max([amber_s + 1.0, *(time.total_s for time in own)]))
+    return found
+
+
+def build_roads(network: Network, lanes: LaneMap, junctions: Sequence[str]) -> Roads:
+    """Return how the junctions' stop lines are reached, in the order of their lanes and ways."""
+    stop_lanes = [
+        lane
+        for id_ in junctions
+        for lane in dict.fromkeys(way.from_lane for way in lanes.ways[id_])
+    ]
+    at = {lane: i for i, lane in enumerate(stop_lanes)}
+    sensed_at = {lane: i for i, lane in enumerate(lanes.sensed)}
+    reach = {lane: _find_stops(lanes, lane) for lane in lanes.lanes}
+    ours = {
+        lane: [(at[stop], m) for stop, m in found if stop in at] for lane, found in reach.items()
+    }
+    ways = [way for id_ in junctions for way in lanes.ways[id_]]
+    by_link: dict[str, list[str]] = {}
+    for lane in lanes.lanes.values():
+        by_link.setdefault(lane.link, []).append(lane.id)
+    onward = []
+    for way in ways:
+        # On the way to the next stop line a driver may still change lanes: all that its link's
+        # lanes lead to.
+        best: dict[int, float] = {}
+        for id_ in by_link.get(way.to_link, ()) if way.to_lane in lanes.lanes else ():
+            for stop, m in ours[id_]:
+                best[stop] = min(best.get(stop, np.inf), m + way.length_m)
+        onward.append(sorted(best.items()))
+    beside = [
+        [at[mate] for mate in by_link[lanes.lanes[own].link] if mate in at] for own in stop_lanes
+    ]
+    exit_lanes = [
+        [sensed_at[i] for i in by_link.get(way.to_link, ()) if i in sensed_at] for way in ways
+    ]
+    return Roads(
+        _offsets([len(ours[lane]) for lane in lanes.sensed]),
+        np.array([stop for lane in lanes.sensed for stop, _ in ours[lane]], dtype=np.int32),
+        np.array([m for lane in lanes.sensed for _, m in ours[lane]], dtype=np.float64),
+        np.array([lanes.lanes[lane].speed_mps for lane in stop_lanes], dtype=np.float64),
+        np.array([sensed_at[lane] for lane in stop_lanes], dtype=np.int32),
+        np.array([lanes.lanes[lane].length_m for lane in stop_lanes], dtype=np.float64),
+        _offsets([len(own) for own in beside]),
+        np.array([mate for own in beside for mate in own], dtype=np.int32),
+        _offsets([len(own) for own in onward]),
+        np.array([stop for own in onward for stop, _ in own], dtype=np.int32),
+        np.array([m for own in onward for _, m in own], dtype=np.float64),
+        _offsets([len(own) for own in exit_lanes]),
+        np.array([i for own in exit_lanes for i in own], dtype=np.int32),
+        np.array([network.links[way.to_link].length_m for way in ways], dtype=np.float64),
+        np.array([lanes.lanes[lane].length_m for lane in lanes.sensed], dtype=np.float64),
+        np.array(
+            [
+                lanes.lanes[lane].stop_m + lanes.lanes[lane].length_m - SENSED_M
+                for lane in lanes.sensed
+            ],
+            dtype=np.float64,
+        ),
+    )
+
+
+def _find_stops(lanes: LaneMap, start: str) -> list[tuple[str, float]]:
+    """Return the lanes at stop lines that a lane leads to, and the meters from its upstream end."""
+    found: dict[str, float] = {}
+    edge = [(start, 0.0)]
+    best = {start: 0.0}
+    while edge:
+        id_, before_m = edge.pop()
+        lane = lanes.lanes[id_]
+        end_m = before_m + lane.length_m
+        if not lane.onward:
+            found[id_] = min(found.get(id_, np.inf), end_m)
+        for after, across_m in lane.onward:
+            if end_m + across_m < best.get(after, np.inf):
+                best[after] = end_m + across_m
+                edge.append((after, end_m + across_m))
+    return sorted(found.items())

@@ -1,0 +1,101 @@
+"""Service at stop lines: whom a stage lets go, when, and what that is worth."""
+
+import numpy as np
+
+from traffic.optimization.compiled import inlined
+
+HORIZON_S = 30
+PATIENT_S = 45.0  # that a lane's first vehicle stands before its wait counts beyond its own time
+LAST_BIT = 61  # of the seconds that a way's departures are noted for
+
+
+@inlined
+def _gain(weights, length, stop, waited_s, lane, place, come_s, go_s):  # type: ignore[no-untyped-def]
+    behind = length[lane] - 1 - place
+    worth = HORIZON_S - go_s + weights.left_s + weights.left_more_s * behind
+    if go_s <= come_s + 1.0:
+        worth += weights.stop_s * stop[lane, place]
+    if place == 0:  # nobody is to wait without end
+        worth += weights.patience * max(0.0, waited_s[lane] - PATIENT_S)
+    return worth
+
+
+@inlined
+def serve(  # type: ignore[no-untyped-def]
+    layout,
+    weights,
+    work,
+    junction,
+    node,
+    stage,
+    until_s,
+    length,
+    arrive_s,
+    way,
+    stop,
+    blocked,
+    waited_s,
+    caution_s,
+    depart_s,
+    record,
+):
+    """Let go whom the stage lets go before `until_s`; with `record` note when."""
+    lane0 = layout.lane0[junction]
+    way0 = layout.way0[junction]
+    phases = layout.phase0[junction + 1] - layout.phase0[junction]
+    green0 = layout.green0[junction] + stage * phases
+    stage_id = layout.stage0[junction] + stage
+    gives_way = layout.is_permissive[stage_id] == 1
+    hits = work.hits
+    if gives_way:
+        for w in range(layout.way0[junction + 1] - way0):
+            hits[w] = 0
+    worth = 0.0
+    for turn in range(2 if gives_way else 1):
+        for k in range(layout.stage_lane0[stage_id], layout.stage_lane0[stage_id + 1]):
+            lane = layout.stage_lane[k]
+            at = lane0 + lane
+            place = work.served[node, lane]
+            size = length[at]
+            if place >= size:
+                continue
+            ready_s = work.ready_s[node, lane]
+            while place < size:
+                w = way[at, place] - way0
+                phase = layout.way_phase[way0 + w]
+                start_s = -np.inf
+                shown = 2
+                if phase >= 0:
+                    shown = layout.green[green0 + phase]
+                    start_s = work.green_s[node, phase]
+                if shown == 0 or start_s == np.inf or blocked[way0 + w]:
+                    break
+                come_s = arrive_s[at, place]
+                go_s = max(come_s, ready_s, start_s + weights.startup_s)
+                if shown == 1:
+                    if turn == 0:
+                        break
+                    while go_s < until_s:
+                        first = max(int(go_s - weights.gap_before_s), 0)
+                        last = min(int(go_s + weights.gap_after_s + caution_s[at]), LAST_BIT)
+                        window = ((1 << (last + 1)) - 1) ^ ((1 << first) - 1)
+                        taken = np.int64(0)
+                        for f in range(layout.foe0[way0 + w], layout.foe0[way0 + w + 1]):
+                            taken |= hits[layout.foe[f]]
+                        if taken & window == 0:
+                            break
+                        go_s += 1.0
+                if go_s >= until_s:
+                    if gives_way and go_s < 60.0:
+                        hits[w] |= np.int64(1) << np.int64(go_s)
+                    break
+                worth += _gain(weights, length, stop, waited_s, at, place, come_s, go_s)
+                if gives_way:
+                    hits[w] |= np.int64(1) << np.int64(go_s)
+                if record:
+                    depart_s[at, place] = go_s
+                ready_s = go_s + (weights.headway_s if shown == 2 else weights.turn_headway_s)
+                place += 1
+            work.served[node, lane] = place
+            work.ready_s[node, lane] = ready_s
+    work.value[node] += worth
