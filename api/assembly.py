@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable
 
-from controllers import CONTROLLERS
+from controllers import CONTROLLERS, build_deciders
 from networks.scenario import Scenario
 from traffic.advisory import Advisor
 from traffic.congestion import Congestion
-from traffic.control import Field
+from traffic.control import Field, Sensing
 from traffic.engine import Engine
 from traffic.estimation import Estimator
 from traffic.forecasting import Forecaster
@@ -62,10 +62,12 @@ def find_managed(
     return frozenset(managed) if scenario.network.bottlenecks else frozenset()
 
 
-def find_loops(scenario: Scenario, managed: frozenset[str], controller: str) -> frozenset[str]:
+def find_loops(
+    scenario: Scenario, managed: frozenset[str], controller: str, sensing: Sensing
+) -> frozenset[str]:
     """The loops that a controller of that name wants read each second, at these junctions."""
-    build = CONTROLLERS[controller]
-    return frozenset(loop for j in managed for loop in build(scenario.network, j).loops)
+    controllers, teams = build_deciders(controller, scenario.network, sorted(managed), sensing)
+    return frozenset(loop for one in (*controllers, *teams) for loop in one.loops)
 
 
 def build_engine(
@@ -76,7 +78,7 @@ def build_engine(
     automatic: str | None = None,
     controller: str = USUAL_CONTROLLER,
 ) -> Engine:
-    """Build the engine of a scenario, with one controller of CONTROLLERS at all managed junctions.
+    """Build the engine of a scenario, with a controller of CONTROLLERS at each managed junction.
 
     `automatic` is the kind of response that a policy switches on. Raises ModelError when the field
     senses less than the controller needs.
@@ -91,6 +93,7 @@ def build_engine(
     chosen = frozenset(plan.id for plan in plans if plan.id.endswith(f":{automatic}"))
     advisor = Advisor(network, LinkGraph(network), plans)
     ordered = sorted(managed)
+    controllers, teams = build_deciders(controller, network, ordered, field.sensing)
     return Engine(
         field,
         HealthScreen(network),
@@ -98,7 +101,7 @@ def build_engine(
         Forecaster(network, usual=scenario.usual_day),
         Congestion(network),
         Responses(network, plans, diverter=advisor, policy=Policy(chosen)),
-        tuple(CONTROLLERS[controller](network, junction) for junction in ordered),
+        controllers,
         Interlock(
             (network.junctions[junction] for junction in ordered),
             {junction: network.plans[junction] for junction in ordered},
@@ -106,4 +109,5 @@ def build_engine(
         ),
         advisor,
         journal,
+        teams=teams,
     )

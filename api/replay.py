@@ -12,6 +12,7 @@ from networks import load
 from networks.replay_field import ReplayField
 from traffic.control import RawReadings
 from traffic.journal import Journal, JournalError, read_header, read_steps
+from traffic.lanes import LEAVES
 from traffic.model import Network
 from traffic.response import Order
 
@@ -80,7 +81,7 @@ def _repeat(header: dict[str, Any], recorded: Iterable[str], compared: Iterable[
         strange = sorted(managed - scenario.network.plans.keys())
         if strange:
             raise JournalError(f"line 1: scenario {name} has no junction {', '.join(strange)}")
-        field = ReplayField(scenario.network, readings())
+        field = ReplayField(scenario.network, readings(), CONTROLLERS[controller].needs)
         checker = _Checker(compared)
         own = {"scenario": name, "response": response, "seed": seed, "managed": sorted(managed)}
         if "controller" in header:
@@ -119,3 +120,14 @@ def _check_reading(raw: RawReadings, before_s: float, network: Network) -> None:
         strange = sorted(set(batch.detectors) - network.detectors.keys()) if batch else []
         if strange:
             raise JournalError(f"step at {raw.now_s} s: the scenario has no loop {strange[0]}")
+    if raw.lanes is not None:
+        lanes = network.lanes
+        sensed = 0 if lanes is None else len(lanes.sensed)
+        exits = 0 if lanes is None else len(lanes.exits)
+        if raw.lanes.starts.size != sensed + 1:
+            raise JournalError(
+                f"step at {raw.now_s} s: {raw.lanes.starts.size - 1} lanes, the scenario senses "
+                f"{sensed}"
+            )
+        if not ((raw.lanes.turn >= LEAVES) & (raw.lanes.turn < exits)).all():
+            raise JournalError(f"step at {raw.now_s} s: a turn is none of the {exits} that exist")

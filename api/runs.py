@@ -57,8 +57,8 @@ def run_once(run: Run, tell: Callable[[float], None]) -> None:
         out = stack.enter_context(finished_folder(run.target))
         managed = find_managed(scenario, (run.response,), run.controller)
         controller = run.controller or USUAL_CONTROLLER
-        loops = find_loops(scenario, managed, controller)
         sensing = CONTROLLERS[controller].needs
+        loops = find_loops(scenario, managed, controller, sensing)
         header = {
             "scenario": run.scenario,
             "response": run.response,

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from time import perf_counter
 
-from traffic.control import Command, Controller, Field, RawReadings
+from traffic.control import Command, Controller, Field, Observation, RawReadings, Team
 from traffic.interlock import Interlock
 from traffic.parts import Advisor, Congestion, Estimator, Forecaster, Health, Journal, Responses
 from traffic.readings import LoopBatch
@@ -22,12 +22,23 @@ CONTROLLER_FAULTS = (
 )
 
 
+class _Alone:
+    """A controller as a team of one."""
+
+    def __init__(self, controller: Controller) -> None:
+        self.junctions = (controller.junction,)
+        self._controller = controller
+
+    def decide(self, seen: Sequence[Observation]) -> tuple[Command | None]:
+        return (self._controller.decide(seen[0]),)
+
+
 @dataclass
 class Engine:
     """Runs a field. Each step is one second; the strategic half runs when a batch arrives.
 
-    `budget_s` bounds one decision of one controller on a live street; None where time is
-    simulated, so that a run repeats exactly.
+    `budget_s` bounds one decision of one controller or one team on a live street; None where time
+    is simulated, so that a run repeats exactly.
     """
 
     field: Field
@@ -41,6 +52,7 @@ class Engine:
     advisor: Advisor
     journal: Journal
     budget_s: float | None = None
+    teams: Sequence[Team] = ()
 
     def __post_init__(self) -> None:
         self._strategy: Strategy | None = None
@@ -83,17 +95,27 @@ class Engine:
         asked = self._strategy.response.junctions if self._strategy else {}
         wanted: list[Command] = []
         faults: dict[str, str] = {}
-        for controller in self.controllers:
-            seen = self.interlock.observe(controller.junction, raw, asked)
-            begun = perf_counter()
-            try:
-                command = controller.decide(seen)
-            except CONTROLLER_FAULTS as fault:
-                faults[controller.junction] = f"{type(fault).__name__}: {fault}"
-                continue
-            took_s = perf_counter() - begun
-            if self.budget_s is not None and took_s > self.budget_s:
-                faults[controller.junction] = f"took {took_s:.3f} s, allowed {self.budget_s} s"
-            elif command is not None:
-                wanted.append(command)
+        teams: list[Team | _Alone] = [*map(_Alone, self.controllers), *self.teams]
+        for team in teams:
+            seen = [self.interlock.observe(junction, raw, asked) for junction in team.junctions]
+            commands, fault = self._decide(team, seen)
+            wanted += commands
+            if fault is not None:
+                faults |= dict.fromkeys(team.junctions, fault)
         return wanted, faults
+
+    def _decide(
+        self, team: Team | _Alone, seen: Sequence[Observation]
+    ) -> tuple[list[Command], str | None]:
+        """Ask a team; return its commands, or none and what went wrong."""
+        begun = perf_counter()
+        try:
+            answer = team.decide(seen)
+            if len(answer) != len(seen):
+                raise ValueError(f"{len(answer)} commands for {len(seen)} junctions")
+        except CONTROLLER_FAULTS as fault:
+            return [], f"{type(fault).__name__}: {fault}"
+        took_s = perf_counter() - begun
+        if self.budget_s is not None and took_s > self.budget_s:
+            return [], f"took {took_s:.3f} s, allowed {self.budget_s} s"
+        return [command for command in answer if command is not None], None

@@ -15,7 +15,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from traffic.control import RawReadings
-from traffic.readings import LoopBatch
+from traffic.lanes import UNKNOWN_TURN
+from traffic.readings import LaneBatch, LoopBatch
 from traffic.response import Order
 from traffic.snapshot import Snapshot
 
@@ -91,6 +92,35 @@ def _unpack(packed: Mapping[str, Any], detectors: tuple[str, ...]) -> LoopBatch:
     return LoopBatch(packed["end"], packed["of"], detectors, count, occupancy, speed, quality)
 
 
+def _pack_lanes(batch: LaneBatch) -> dict[str, Any]:
+    """The vehicles of `of` lanes; lane `i` holds `n` of them. Turns only where one is told."""
+    numbers = np.diff(batch.starts)
+    at = np.flatnonzero(numbers)
+    packed: dict[str, Any] = {
+        "of": numbers.size,
+        "i": at.tolist(),
+        "n": numbers[at].tolist(),
+        "x": _plain(batch.position_m),
+        "v": _plain(batch.speed_mps),
+    }
+    if (batch.turn != UNKNOWN_TURN).any():
+        packed["turn"] = batch.turn.tolist()
+    return packed
+
+
+def _unpack_lanes(packed: Mapping[str, Any]) -> LaneBatch:
+    numbers = np.zeros(packed["of"], dtype=np.int32)
+    numbers[np.asarray(packed["i"], dtype=int)] = packed["n"]
+    position_m = np.asarray(packed["x"], dtype=np.float64)
+    turn = packed.get("turn", [UNKNOWN_TURN] * position_m.size)
+    return LaneBatch(
+        np.concatenate(([0], np.cumsum(numbers))).astype(np.int32),
+        position_m,
+        np.asarray(packed["v"], dtype=np.float64),
+        np.asarray(turn, dtype=np.int32),
+    )
+
+
 class Journal:
     """Writes snapshots to a text stream, a line each; `header` says how the run was set up."""
 
@@ -107,6 +137,8 @@ class Journal:
             if batch is not None:
                 self._name_loops(name, batch)
                 line[name] = _pack(batch)
+        if raw.lanes is not None:
+            line["lanes"] = _pack_lanes(raw.lanes)
         if snapshot.orders:
             line["orders"] = _plain(snapshot.orders)
         if snapshot.is_fresh and snapshot.strategy is not None:
@@ -159,12 +191,13 @@ def read_steps(lines: Iterable[str]) -> Iterator[tuple[RawReadings, tuple[Order,
             if line["kind"] == "loops":
                 loops[line["batch"]] = tuple(line["ids"])
             elif line["kind"] == "step":
-                centre = line.get("centre")
+                centre, lanes = line.get("centre"), line.get("lanes")
                 raw = RawReadings(
                     line["t"],
                     _unpack(line["local"], loops["local"]),
                     _unpack(centre, loops["centre"]) if centre is not None else None,
                     {},
+                    _unpack_lanes(lanes) if lanes is not None else None,
                 )
                 yield raw, tuple(Order(**order) for order in line.get("orders", ()))
         except (KeyError, TypeError, IndexError, ValueError) as error:

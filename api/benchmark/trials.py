@@ -129,9 +129,9 @@ def _run_engine(
     trial: Trial, scenario: Scenario, out: Path, tell: Callable[[float], None]
 ) -> dict[str, Any]:
     managed = frozenset(scenario.network.junctions)
-    loops = find_loops(scenario, managed, trial.controller)
-    vetoes = faults = 0
     sensing = Sensing[trial.tier.upper()]
+    loops = find_loops(scenario, managed, trial.controller, sensing)
+    vetoes = faults = 0
     with SumoField(scenario, out, loops, managed, sensing=sensing) as field:
         journal: Journal = _Unrecorded()
         engine = build_engine(scenario, field, managed, journal, controller=trial.controller)
