@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from laned import add_lanes, build_batch, build_queue
 from test_interlock import PLAN, build_junction
 from test_response import TOWN
 
@@ -14,9 +15,10 @@ from traffic.control import Aspect, Controller, JunctionOrder, Observation, RawR
 from traffic.flows import find_known
 from traffic.interlock import Interlock, Veto
 from traffic.model import SafePlan
-from traffic.readings import LoopBatch, Quality
+from traffic.readings import LaneBatch, LoopBatch, Quality
 
 GREENS = (Aspect.GREEN, Aspect.PERMISSIVE)
+LANED = add_lanes(TOWN)
 RETIMED = SafePlan((("A", 20), ("B", 70)))
 Shown = dict[str, Aspect]
 
@@ -27,6 +29,13 @@ def build_raw(now_s: float, loops: frozenset[str], quality: Quality) -> RawReadi
     arrays = [np.full(count, fill) for _ in range(3)]
     labels = np.full(count, quality, dtype=np.int8)
     return RawReadings(now_s, LoopBatch(now_s, 1, tuple(sorted(loops)), *arrays, labels), None, {})
+
+
+def build_traffic(second: int) -> LaneBatch:
+    """Queues that grow and vanish, each lane of the town in its own rhythm."""
+    sensed = LANED.lanes.sensed if LANED.lanes else ()
+    sizes = {lane: (second // (7 + i)) % (i + 3) for i, lane in enumerate(sensed)}
+    return build_batch(LANED, {lane: build_queue(size) for lane, size in sizes.items()})
 
 
 def drive(
@@ -43,7 +52,10 @@ def drive(
     for second in range(seconds):
         now_s = start_s + second
         order = (orders or {}).get(second, order)
-        seen = interlock.observe(name, build_raw(now_s, controller.loops, quality), {name: order})
+        raw = build_raw(now_s, controller.loops, quality)
+        if quality is Quality.GOOD:
+            raw = replace(raw, lanes=build_traffic(second))
+        seen = interlock.observe(name, raw, {name: order})
         command = controller.decide(seen)
         assert command is None or command.junction == name
         shown, vetoes = interlock.admit([command] if command else [], now_s)
@@ -69,7 +81,7 @@ contract = pytest.mark.parametrize("name", sorted(CONTROLLERS))
 def test_it_asks_only_what_is_lawful_and_starves_nobody(
     name: str, stream: str, start_s: float
 ) -> None:
-    controller = CONTROLLERS[name](TOWN, "J2")
+    controller = CONTROLLERS[name](LANED, "J2")
     max_red_s = {p.id: p.max_red_s for p in TOWN.junctions["J2"].phases}
     since = dict.fromkeys(max_red_s, start_s)
     for now_s, shown, vetoes in drive(controller, STREAMS[stream], start_s=start_s):
@@ -83,7 +95,7 @@ def test_it_asks_only_what_is_lawful_and_starves_nobody(
 @contract
 def test_dead_detectors_do_not_stop_it(name: str) -> None:
     seen = set()
-    for _, shown, vetoes in drive(CONTROLLERS[name](TOWN, "J2"), quality=Quality.MISSING):
+    for _, shown, vetoes in drive(CONTROLLERS[name](LANED, "J2"), quality=Quality.MISSING):
         assert vetoes == ()
         seen |= {phase for phase, aspect in shown.items() if aspect in GREENS}
     assert seen == {"ramp", "along", "side"}
@@ -91,7 +103,7 @@ def test_dead_detectors_do_not_stop_it(name: str) -> None:
 
 @contract
 def test_it_is_deterministic_and_says_what_it_needs(name: str) -> None:
-    one, other = (CONTROLLERS[name](TOWN, "J2") for _ in range(2))
+    one, other = (CONTROLLERS[name](LANED, "J2") for _ in range(2))
     assert list(drive(one, STREAMS["all"])) == list(drive(other, STREAMS["all"]))
     assert one.needs in Sensing
     assert one.loops <= TOWN.detectors.keys()
@@ -100,7 +112,7 @@ def test_it_is_deterministic_and_says_what_it_needs(name: str) -> None:
 @pytest.mark.parametrize("name", ["fixed-time", "responsive"])
 def test_without_an_order_it_shows_the_safe_plan(name: str) -> None:
     interlock = Interlock([TOWN.junctions["J2"]], {"J2": TOWN.plans["J2"]}, 0)
-    for now_s, shown, _ in drive(CONTROLLERS[name](TOWN, "J2")):
+    for now_s, shown, _ in drive(CONTROLLERS[name](LANED, "J2")):
         assert shown == interlock.admit([], now_s)[0]["J2"]
 
 
@@ -183,19 +195,24 @@ def test_a_green_that_came_late_keeps_its_minimum() -> None:
 def test_it_keeps_the_order_of_stages(name: str) -> None:
     follow = {"A": frozenset("B"), "B": frozenset("C"), "C": frozenset("A")}
     junction = replace(build_junction(), successors=follow)
+    roads = {m.from_link for p in junction.phases for m in p.movements} | {"out"}
     town = replace(
         TOWN,
+        links=TOWN.links | {road: replace(TOWN.links["side"], id=road) for road in roads},
         junctions={"x": junction},
         plans={"x": PLAN},
         approaches={},
         detectors={},
         bottlenecks={},
     )
+    town = add_lanes(town)
     controller = CONTROLLERS[name](town, "x")
     interlock = Interlock([junction], {"x": PLAN}, 0)
     backwards = JunctionOrder(SafePlan((("A", 25), ("C", 15), ("B", 20))))
     for now_s in range(300):
         raw = build_raw(now_s, controller.loops, Quality.GOOD)
+        waiting = {("east", "turn", "north")[now_s // 20 % 3] + "_0": build_queue(4)}
+        raw = replace(raw, lanes=build_batch(town, waiting))
         command = controller.decide(interlock.observe("x", raw, {"x": backwards}))
         _, vetoes = interlock.admit([command] if command else [], now_s)
         assert vetoes == ()

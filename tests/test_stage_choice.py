@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import numpy as np
 import pytest
-from test_controllers import GREENS, build_raw
+from test_controllers import GREENS, LANED, build_raw
 from test_response import TOWN
 
 from controllers import CONTROLLERS
@@ -115,7 +115,7 @@ def test_one_that_takes_too_long_is_not_heard(name: str) -> None:
     engine = Engine(
         field,
         *(unused,) * 5,
-        (CONTROLLERS[name](TOWN, "J2"),),
+        (CONTROLLERS[name](LANED, "J2"),),
         Interlock([junction], {"J2": plan}, 0),
         unused,
         journal,
