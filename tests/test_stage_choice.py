@@ -1,7 +1,7 @@
 """Controllers that choose stages: lawful whatever they sense, right in cases known beforehand."""
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -19,7 +19,7 @@ from controllers.stages import find_step, list_loops
 from controllers.webster import WebsterSettings, build_webster_plan
 from networks import load
 from networks.resco import free_scenario
-from traffic.control import RawReadings, Sensing
+from traffic.control import Command, Observation, RawReadings, Sensing
 from traffic.engine import Engine
 from traffic.interlock import Interlock
 from traffic.lanes import UNKNOWN_TURN
@@ -127,6 +127,59 @@ def test_one_that_takes_too_long_is_not_heard(name: str) -> None:
         assert snapshot is not None
         assert "allowed 0.0 s" in snapshot.faults["J2"]
         assert field.shown[-1] == alone.admit([], now_s)[0]["J2"]
+
+
+class Broken:
+    """A team that fails, or says too little."""
+
+    junctions = ("J1", "J2")
+    needs = Sensing.LOOPS
+    loops: frozenset[str] = frozenset()
+
+    def __init__(self, answer: list[Command | None] | None) -> None:
+        self.answer = answer
+
+    def decide(self, seen: Sequence[Observation]) -> Sequence[Command | None]:
+        assert [set(one.aspects) for one in seen] == [{"hill", "cross"}, {"ramp", "along", "side"}]
+        if self.answer is None:
+            raise RuntimeError("no way out")
+        return self.answer
+
+
+@pytest.mark.parametrize(
+    ("answer", "budget_s", "fault"),
+    [
+        (None, None, "RuntimeError: no way out"),
+        ([None], None, "ValueError: 1 commands for 2 junctions"),
+        ([Command("J1", "B", 0, 1e9, "x"), None], 0.0, "allowed 0.0 s"),
+    ],
+)
+def test_a_team_that_fails_leaves_all_its_junctions_to_their_safe_plans(
+    answer: list[Command | None] | None, budget_s: float | None, fault: str
+) -> None:
+    """Rule 26."""
+    field = StillField()
+    junctions = [TOWN.junctions[name] for name in Broken.junctions]
+    unused = cast(Any, None)
+    journal = cast(Any, type("Journal", (), {"record": lambda self, snapshot: None})())
+    engine = Engine(
+        field,
+        *(unused,) * 5,
+        (),
+        Interlock(junctions, TOWN.plans, 0),
+        unused,
+        journal,
+        budget_s=budget_s,
+        teams=(Broken(answer),),
+    )
+    alone = Interlock(junctions, TOWN.plans, 0)
+    for now_s in range(100):
+        snapshot = engine.step()
+        assert snapshot is not None
+        assert snapshot.faults.keys() == {"J1", "J2"}
+        assert all(fault in said for said in snapshot.faults.values())
+        assert snapshot.wanted == ()
+        assert snapshot.shown == alone.admit([], now_s)[0]
 
 
 def choose(network: Network, kind: type, vehicles: dict[str, int], speed_mps: float) -> str:

@@ -1,0 +1,176 @@
+"""The rolling horizon on an isolated crossing, where the best plan is known."""
+
+import random
+from dataclasses import replace
+from math import ceil, inf
+
+import numpy as np
+import pytest
+from laned import add_lanes, build_batch, build_queue
+from test_controllers import build_raw
+from test_response import TOWN
+
+from controllers import build_deciders
+from controllers.horizon import WEIGHTS, HorizonTeam
+from controllers.horizon_kind import Horizon
+from traffic.control import Observation, Sensing
+from traffic.interlock import Interlock
+from traffic.model import ModelError
+from traffic.optimization.horizon import FINE_S, HORIZON_S, build_work, plan_junction
+from traffic.optimization.layout import build_layout
+from traffic.readings import Quality
+
+LANED = add_lanes(TOWN)
+HILL, CROSS = "h1_0", "s1_0"  # at J1: stage A shows the hill green, stage B the street across
+
+
+def watch(queues: dict[str, int], seconds: int, junction: str = "J1") -> list[str]:
+    """Return the stage asked for in each second in which these queues stand still."""
+    controller = Horizon(LANED, junction)
+    interlock = Interlock([LANED.junctions[junction]], {junction: LANED.plans[junction]}, 0)
+    raw = replace(
+        build_raw(0, frozenset(), Quality.GOOD),
+        lanes=build_batch(LANED, {lane: build_queue(size) for lane, size in queues.items()}),
+    )
+    stages = []
+    for now_s in range(seconds):
+        command = controller.decide(interlock.observe(junction, replace(raw, now_s=now_s), {}))
+        if command is None:  # before the first second nothing is shown
+            assert now_s == 0
+        else:
+            stages.append(command.stage)
+        interlock.admit([command] if command else [], now_s)
+    return stages
+
+
+def see(stage: str, queues: dict[str, int], green_s: float = 20.0) -> Observation:
+    """Return what J1's controller sees in the middle of a stage."""
+    on, off = ("hill", "cross") if stage == "A" else ("cross", "hill")
+    raw = build_raw(100, frozenset(), Quality.GOOD)
+    batch = build_batch(LANED, {lane: build_queue(size) for lane, size in queues.items()})
+    return Observation(
+        100.0, raw.local, {}, stage, {on: green_s, off: 0.0}, {on: 0.0, off: 25.0}, lanes=batch
+    )
+
+
+def choose(stage: str, queues: dict[str, int]) -> str:
+    command = Horizon(LANED, "J1").decide(see(stage, queues))
+    assert command is not None
+    return command.stage
+
+
+def test_with_traffic_on_one_arm_it_turns_to_it_and_stays() -> None:
+    """Until the other's longest red or its own longest green, which are the street's law."""
+    stages = watch({CROSS: 3}, 60)
+    assert stages[-1] == "B"
+    first = stages.index("B")
+    assert set(stages[first:]) == {"B"}
+    assert set(watch({HILL: 3}, 60)) == {"A"}
+
+
+@pytest.mark.parametrize(("back_m", "chosen"), [(1.0, "B"), (40.0, "A"), (150.0, "B")])
+def test_one_on_each_arm_is_served_in_the_order_of_a_hand_computation(
+    back_m: float, chosen: str
+) -> None:
+    """One comes at 14 m/s to the hill's green, one to the red across; a change takes 5 s + 1 s.
+
+    From 1 m the first still drives into the amber: change at once. From 40 m it passes in 2.9 s,
+    the other at 9; changed at once, the other passes at 6 but the first, stopped, at 16: stay. From
+    150 m it passes in 10.7 s, the other at 17; changed at once they pass at 16 and at 6: change.
+    """
+    seen = replace(see("A", {}), lanes=build_batch(LANED, {HILL: [back_m], CROSS: [1.0]}, 14.0))
+    command = Horizon(LANED, "J1").decide(seen)
+    assert command is not None
+    assert command.stage == chosen
+
+
+@pytest.mark.parametrize("size", [3, 6, 10])
+def test_a_queue_is_discharged_before_a_smaller_one_is_served(size: int) -> None:
+    assert choose("A", {HILL: size, CROSS: size - 2}) == "A"
+    assert choose("B", {CROSS: size, HILL: size - 2}) == "B"
+    assert choose("A", {CROSS: size}) == "B"
+
+
+def test_what_it_cannot_see_it_leaves_to_the_safe_plan() -> None:
+    blind = replace(see("A", {}), lanes=None)
+    assert HorizonTeam(LANED, ("J1",)).decide([blind]) == [None]
+    with pytest.raises(ModelError, match="tells no lanes"):
+        Horizon(TOWN, "J1")
+
+
+def test_a_registry_entry_builds_one_team_for_all_and_nothing_for_none() -> None:
+    controllers, teams = build_deciders("horizon", LANED, ("J1", "J2"), Sensing.INTENTIONS)
+    assert controllers == ()
+    assert [(team.junctions, team.needs) for team in teams] == [(("J1", "J2"), Sensing.INTENTIONS)]
+    assert build_deciders("horizon", LANED, (), Sensing.LANES) == ((), ())
+    alone, none = build_deciders("webster", LANED, ("J1", "J2"), Sensing.LANES)
+    assert ([one.junction for one in alone], none) == (["J1", "J2"], ())
+
+
+class Exhaustive:
+    """Tries every sequence of two stages, one lane each, by the model that the search states."""
+
+    def __init__(self, arrive_s: tuple[list[float], list[float]]) -> None:
+        self.arrive_s = arrive_s
+
+    def serve(self, lane: int, state: tuple, until_s: float) -> tuple[float, tuple]:
+        starts, served, ready = state
+        worth, place, ready_s = 0.0, served[lane], ready[lane]
+        queue = self.arrive_s[lane]
+        while place < len(queue) and starts[lane] < inf:
+            go_s = max(queue[place], ready_s, starts[lane] + WEIGHTS.startup_s)
+            if go_s >= until_s:
+                break
+            behind = len(queue) - 1 - place
+            worth += HORIZON_S - go_s + WEIGHTS.left_s + WEIGHTS.left_more_s * behind
+            worth += WEIGHTS.stop_s if go_s <= queue[place] + 1.0 else 0.0
+            ready_s = go_s + WEIGHTS.headway_s
+            place += 1
+        put = lambda old, new: tuple(new if i == lane else old[i] for i in (0, 1))  # noqa: E731
+        return worth, (starts, put(served, place), put(ready, ready_s))
+
+    def find_best(self, moment: int, stage: int, state: tuple) -> float:
+        if moment >= HORIZON_S:
+            return 0.0
+        until = min(moment + (1 if moment < FINE_S else 2), HORIZON_S)
+        worth, after = self.serve(stage, state, moment + (1 if moment < FINE_S else 2))
+        best = worth + self.find_best(until, stage, after)
+        other = 1 - stage
+        worth, (_, served, ready) = self.serve(stage, state, moment + WEIGHTS.amber_s)
+        start_s = moment + 5.0  # intergreen, then a green of 5 s at least
+        until = ceil(start_s + 5.0)
+        until += until > FINE_S and (until - FINE_S) % 2
+        until = min(until, HORIZON_S)
+        starts = (start_s, inf) if other == 0 else (inf, start_s)
+        more, after = self.serve(other, (starts, served, ready), until)
+        return max(best, worth + more - WEIGHTS.change_s + self.find_best(until, other, after))
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_search_finds_the_best_of_all_sequences_of_stages(seed: int) -> None:
+    draw = random.Random(seed)
+    arrive_s = tuple(
+        sorted(draw.uniform(0, 25) for _ in range(draw.randint(0, 6))) for _ in range(2)
+    )
+    assert LANED.lanes is not None
+    layout = build_layout(LANED, LANED.lanes, ("J1",))
+    work = build_work(layout)
+    size = 64
+    times_s, ways = np.zeros((2, size)), np.zeros((2, size), dtype=np.int32)
+    for lane, own in enumerate(arrive_s):
+        times_s[lane, : len(own)] = own
+        ways[lane] = lane
+    starts = np.array([-20.0, inf])
+    out = np.full((2, size), inf)
+    stage = plan_junction(
+        layout, WEIGHTS, work, 0, 0, starts, True, np.zeros(2),
+        np.array([len(own) for own in arrive_s], dtype=np.int32), times_s, ways,
+        np.ones((2, size)), np.zeros(2, dtype=np.bool_), np.full(2, -1.0), out,
+    )  # fmt: skip
+    assert stage in (0, 1)
+    end = 1 + HORIZON_S * 2 * 2
+    found = max(
+        work.value[end + 2 * s + k] for s in (0, 1) for k in range(work.used[HORIZON_S * 2 + s])
+    )
+    exact = Exhaustive(arrive_s).find_best(0, 0, ((-20.0, inf), (0, 0), (-1.0, -1.0)))
+    assert found == pytest.approx(exact)
