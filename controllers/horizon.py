@@ -20,8 +20,8 @@ WEIGHTS = Weights(left_s=8.0, left_more_s=1.5, stop_s=6.0, change_s=1.0)
 class HorizonTeam:
     """Decides for all its junctions in one batch; implements traffic.control.Team.
 
-    `needs` is the tier it works with: the turns that vehicles announce are used where there are any.
-    Raises ModelError when the network does not tell its lanes.
+    `needs` is the tier that it works with: turns that vehicles announce are used where there are
+    any. Raises ModelError when the network does not tell its lanes.
     """
 
     def __init__(

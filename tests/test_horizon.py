@@ -68,7 +68,7 @@ def test_with_traffic_on_one_arm_it_turns_to_it_and_stays() -> None:
     assert set(watch({HILL: 3}, 60)) == {"A"}
 
 
-@pytest.mark.parametrize(("back_m", "chosen"), [(1.0, "B"), (40.0, "A"), (150.0, "B")])
+@pytest.mark.parametrize(("back_m", "chosen"), [(1.0, "B"), (40.0, "A"), (190.0, "B")])
 def test_one_on_each_arm_is_served_in_the_order_of_a_hand_computation(
     back_m: float, chosen: str
 ) -> None:
@@ -76,7 +76,7 @@ def test_one_on_each_arm_is_served_in_the_order_of_a_hand_computation(
 
     From 1 m the first still drives into the amber: change at once. From 40 m it passes in 2.9 s,
     the other at 9; changed at once, the other passes at 6 but the first, stopped, at 16: stay. From
-    150 m it passes in 10.7 s, the other at 17; changed at once they pass at 16 and at 6: change.
+    190 m it passes in 13.6 s, the other at 20; changed at once they pass at 16 and at 6: change.
     """
     seen = replace(see("A", {}), lanes=build_batch(LANED, {HILL: [back_m], CROSS: [1.0]}, 14.0))
     command = Horizon(LANED, "J1").decide(seen)
@@ -165,7 +165,7 @@ def test_the_search_finds_the_best_of_all_sequences_of_stages(seed: int) -> None
     stage = plan_junction(
         layout, WEIGHTS, work, 0, 0, starts, True, np.zeros(2),
         np.array([len(own) for own in arrive_s], dtype=np.int32), times_s, ways,
-        np.ones((2, size)), np.zeros(2, dtype=np.bool_), np.full(2, -1.0), out,
+        np.ones((2, size)), np.zeros(2, dtype=np.bool_), np.zeros(2), out, np.full(2, -1.0),
     )  # fmt: skip
     assert stage in (0, 1)
     end = 1 + HORIZON_S * 2 * 2

@@ -30,7 +30,6 @@ class Queues(NamedTuple):
     depart_s: NDArray[np.float64]  # L x VEHICLES, planned, inf when not within the horizon
     blocked: NDArray[np.bool_]  # W, ways that lead into a standing tail
     ready_s: NDArray[np.float64]  # L, earliest next departure
-    waited_s: NDArray[np.float64]  # L, that the first vehicle has stood
     caution_s: NDArray[np.float64]  # L, gap that it wants beyond the usual
 
 
@@ -55,7 +54,6 @@ def build_queues(layout: Layout) -> Queues:
         np.full(shape, np.inf),
         np.zeros(ways, dtype=np.bool_),
         np.full(lanes, -1.0),
-        np.zeros(lanes),
         np.zeros(lanes),
     )
 

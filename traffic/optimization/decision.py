@@ -103,7 +103,6 @@ def _decide(layout, weights, work, queues, j, now_stage, green_s, red_s):  # typ
         queues.way,
         queues.stop,
         queues.blocked,
-        queues.waited_s,
         queues.caution_s,
         queues.depart_s,
         queues.ready_s,

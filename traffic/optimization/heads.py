@@ -88,15 +88,11 @@ def _learn(layout, queues, heads, lane, phase0, green_s, red_s):  # type: ignore
                 heads.share[w] = max(kept, LEAST_SHARE)
         heads.stuck_s[lane] = 0.0
         heads.denied[lane] = 0
-        queues.waited_s[lane] = 0.0
         queues.caution_s[lane] *= 0.5
     elif back_m > HEAD_M or queues.speed_mps[lane, 0] > STANDING_MPS:
         heads.stuck_s[lane] = 0.0
         if back_m > HEAD_M:
             heads.denied[lane] = 0
-            queues.waited_s[lane] = 0.0
-    else:
-        queues.waited_s[lane] += 1.0
 
 
 @inlined

@@ -34,7 +34,6 @@ class Weights(NamedTuple):
     amber_s: float = 1.0  # of an amber that is still driven into
     gap_before_s: float = 1.0  # that a permissive turn keeps from one who crosses before it
     gap_after_s: float = 5.0  # and after it
-    patience: float = 0.5  # for each second that a lane's first has stood beyond PATIENT_S
     turn_headway_s: float = 2.5  # of those who give way
 
 
@@ -168,7 +167,6 @@ def plan_junction(  # type: ignore[no-untyped-def]
     way,
     stop,
     blocked,
-    waited_s,
     caution_s,
     depart_s,
     ready_s,
@@ -220,7 +218,6 @@ def plan_junction(  # type: ignore[no-untyped-def]
                         way,
                         stop,
                         blocked,
-                        waited_s,
                         caution_s,
                         depart_s,
                         False,
@@ -248,7 +245,6 @@ def plan_junction(  # type: ignore[no-untyped-def]
                         way,
                         stop,
                         blocked,
-                        waited_s,
                         caution_s,
                         depart_s,
                         False,
@@ -270,7 +266,6 @@ def plan_junction(  # type: ignore[no-untyped-def]
                         way,
                         stop,
                         blocked,
-                        waited_s,
                         caution_s,
                         depart_s,
                         False,
@@ -298,7 +293,6 @@ def plan_junction(  # type: ignore[no-untyped-def]
         way,
         stop,
         blocked,
-        waited_s,
         caution_s,
         depart_s,
     )
@@ -316,7 +310,6 @@ def _follow(  # type: ignore[no-untyped-def]
     way,
     stop,
     blocked,
-    waited_s,
     caution_s,
     depart_s,
 ):
@@ -354,7 +347,6 @@ def _follow(  # type: ignore[no-untyped-def]
                 way,
                 stop,
                 blocked,
-                waited_s,
                 caution_s,
                 depart_s,
                 True,
@@ -373,7 +365,6 @@ def _follow(  # type: ignore[no-untyped-def]
             way,
             stop,
             blocked,
-            waited_s,
             caution_s,
             depart_s,
             True,

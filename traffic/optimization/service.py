@@ -5,18 +5,15 @@ import numpy as np
 from traffic.optimization.compiled import inlined
 
 HORIZON_S = 30
-PATIENT_S = 45.0  # that a lane's first vehicle stands before its wait counts beyond its own time
 LAST_BIT = 61  # of the seconds that a way's departures are noted for
 
 
 @inlined
-def _gain(weights, length, stop, waited_s, lane, place, come_s, go_s):  # type: ignore[no-untyped-def]
+def _gain(weights, length, stop, lane, place, come_s, go_s):  # type: ignore[no-untyped-def]
     behind = length[lane] - 1 - place
     worth = HORIZON_S - go_s + weights.left_s + weights.left_more_s * behind
     if go_s <= come_s + 1.0:
         worth += weights.stop_s * stop[lane, place]
-    if place == 0:  # nobody is to wait without end
-        worth += weights.patience * max(0.0, waited_s[lane] - PATIENT_S)
     return worth
 
 
@@ -34,7 +31,6 @@ def serve(  # type: ignore[no-untyped-def]
     way,
     stop,
     blocked,
-    waited_s,
     caution_s,
     depart_s,
     record,
@@ -89,7 +85,7 @@ def serve(  # type: ignore[no-untyped-def]
                     if gives_way and go_s < 60.0:
                         hits[w] |= np.int64(1) << np.int64(go_s)
                     break
-                worth += _gain(weights, length, stop, waited_s, at, place, come_s, go_s)
+                worth += _gain(weights, length, stop, at, place, come_s, go_s)
                 if gives_way:
                     hits[w] |= np.int64(1) << np.int64(go_s)
                 if record:
