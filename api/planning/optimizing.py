@@ -31,6 +31,7 @@ from api.planning.trying import (
     choose_final,
     list_final_demands,
     list_trial_demands,
+    try_once,
 )
 from networks import load
 from networks.plan_files import load_flows
@@ -128,9 +129,15 @@ def optimize(wish: Wish, console: Console) -> None:
             for period in plan_set.periods
             for change in list_changes(period, sites_by_period[period.from_s])
         ]
+        simulated = None
+        if found is None and len(plan_set.periods) == 1:
+            today = dict(scenario.network.plans)
+            simulated = try_once(scenario, [today, plan_set.periods[0].plans])
         with finished_folder(wish.out) as out:
-            _write_all(out, wish, scenario, plan_set, changes, sites_by_period, found)
+            _write_all(out, wish, scenario, plan_set, changes, sites_by_period, found, simulated)
     print_changes(changes, console)
+    if simulated is not None:
+        print_trial(wish.seeds[0], *simulated, console)
     if found is not None:
         console.print(
             f"{found.trials} sets of plans tried, mean delay {found.history[0][1]:.1f} s -> "
@@ -323,6 +330,16 @@ def print_changes(changes: Sequence[Change], console: Console) -> None:
     console.print(table)
 
 
+def print_trial(seed: int, before_s: float, after_s: float, console: Console) -> None:
+    """Say how the plans did in one simulated run, and whether they should be handed over."""
+    console.print(f"simulated with seed {seed}: mean delay {before_s:.1f} s -> {after_s:.1f} s")
+    if not after_s < before_s:
+        console.print(
+            "not better than the plans of today: do not hand it over; try --method refine",
+            style="bold red",
+        )
+
+
 def _write_all(
     out: Path,
     wish: Wish,
@@ -331,6 +348,7 @@ def _write_all(
     changes: Sequence[Change],
     sites_by_period: Mapping[float, Sequence[Site]],
     found: Found | None,
+    simulated: Sequence[float] | None,
 ) -> None:
     network = scenario.network
     document = describe_plans(network, plan_set) | {"method": wish.method}
@@ -339,6 +357,12 @@ def _write_all(
             "trials": found.trials,
             "delay_s": found.cost.total,
             "history": [list(pair) for pair in found.history],
+        }
+    if simulated is not None:
+        document["simulated"] = {
+            "seed": wish.seeds[0],
+            "delay_before_s": simulated[0],
+            "delay_s": simulated[1],
         }
     text = json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False)
     (out / "plan.json").write_text(text + "\n", encoding="utf-8")

@@ -55,6 +55,17 @@ def choose_final(finalists: Sequence[Plans], cost: "SimulatedCost") -> Plans:
     return best
 
 
+def try_once(scenario: Scenario, plans: Sequence[Plans]) -> list[float]:
+    """Return the mean delay of all scheduled trips under each of the plans, seconds.
+
+    All meet one demand, with other departures than any that flows were measured on.
+    """
+    demand = Demand(scenario.seed, SHIFT_S / 4, 1.0)
+    with SimulatedCost({scenario.seed: scenario}, (demand,), 1, lambda: False) as cost:
+        measured = [cost.measure(one, None) for one in plans]
+    return [math.nan if one is None else one.total for one in measured]
+
+
 class SimulatedCost:
     """Measures plans by the mean delay of all scheduled trips, seconds, over all seeds.
 
