@@ -10,8 +10,9 @@ from traffic.model import ModelError, Network
 from traffic.optimization.arrivals import build_flow, build_queues, gather, note_flow
 from traffic.optimization.decision import decide_all
 from traffic.optimization.heads import build_heads, watch_heads
-from traffic.optimization.horizon import Weights, build_work
+from traffic.optimization.horizon import build_work
 from traffic.optimization.layout import build_layout, build_roads
+from traffic.optimization.service import Weights
 
 VALID_S = 2.0
 WEIGHTS = Weights(left_s=8.0, left_more_s=1.5, stop_s=6.0, change_s=1.0)
@@ -76,7 +77,15 @@ class HorizonTeam:
         )
         signals = np.array(stages, dtype=np.int32), np.array(green_s), np.array(red_s)
         watch_heads(self._layout, self._queues, self._heads, *signals)
-        decide_all(self._layout, self._weights, self._work, self._queues, *signals, self._answer)
+        decide_all(
+            self._layout,
+            self._weights,
+            self._work,
+            self._queues,
+            self._heads,
+            *signals,
+            self._answer,
+        )
         note_flow(self._layout, self._queues, self._flow, now_s)
         until_s = now_s + VALID_S
         return [

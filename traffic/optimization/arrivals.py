@@ -15,6 +15,8 @@ ACCELERATION_MPS2 = 2.6
 JOIN_LOSS_S = 1.5  # of a vehicle that crosses a stop line out of a queue, until free speed
 STANDING_MPS = 0.3
 JAM_SPACING_M = 7.5
+FULL = 0.8  # of a link's storage; one that hardly moves then takes nobody: a full ring locks
+JAM_MPS = 2.0
 ENTRY_M = 10.0  # a tail that stands this near to a link's begin lets nobody in
 
 
@@ -191,7 +193,9 @@ def _find_blocked(roads, queues, starts, position_m, speed_mps):  # type: ignore
         for k in range(first, last):
             lane = roads.exit_sensed[k]
             tail = starts[lane + 1] - 1
-            is_open = (
+            fill = (starts[lane + 1] - starts[lane]) * JAM_SPACING_M / roads.sensed_m[lane]
+            is_jammed = fill > FULL and np.mean(speed_mps[starts[lane] : tail + 1]) < JAM_MPS
+            is_open = not is_jammed and (
                 roads.sensed_from_m[lane] > 0.0
                 or tail < starts[lane]
                 or position_m[tail] > ENTRY_M

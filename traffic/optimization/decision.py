@@ -6,17 +6,18 @@ from traffic.optimization.compiled import compiled
 from traffic.optimization.horizon import plan_junction
 
 RED_SLACK_S = 2.0  # kept off the longest red
+LONGEST_STAND_S = 100.0  # before a stop line, where a protected green can help
 LONGEST_RED_S = 100.0  # of a phase at which somebody waits, where the street allows more
 
 
 @compiled
-def decide_all(layout, weights, work, queues, stage, green_s, red_s, answer):  # type: ignore[no-untyped-def]
+def decide_all(layout, weights, work, queues, heads, stage, green_s, red_s, answer):  # type: ignore[no-untyped-def]
     for j in range(stage.size):
-        answer[j] = _decide(layout, weights, work, queues, j, stage[j], green_s, red_s)
+        answer[j] = _decide(layout, weights, work, queues, heads, j, stage[j], green_s, red_s)
 
 
 @compiled
-def _decide(layout, weights, work, queues, j, now_stage, green_s, red_s):  # type: ignore[no-untyped-def]
+def _decide(layout, weights, work, queues, heads, j, now_stage, green_s, red_s):  # type: ignore[no-untyped-def]
     phase0 = layout.phase0[j]
     phases = layout.phase0[j + 1] - phase0
     stage0 = layout.stage0[j]
@@ -69,6 +70,20 @@ def _decide(layout, weights, work, queues, j, now_stage, green_s, red_s):  # typ
             is_due = waits[p] or layout.max_red_s[phase0 + p] < np.inf
             if is_due and red_s[phase0 + p] >= max(limit_s, longest_s):
                 longest, longest_s = p, red_s[phase0 + p]
+    least = 1  # what the phase that is due must be shown: 1 any green, 2 a protected one
+    for lane in range(layout.lane0[j], layout.lane0[j + 1]):
+        # Green that gives way has not helped whoever still stands.
+        if heads.stood_s[lane] < max(LONGEST_STAND_S, longest_s) or queues.length[lane] == 0:
+            continue
+        p = layout.way_phase[queues.way[lane, 0]]
+        # Nor has a protected green helped whom something else holds.
+        is_denied = p >= 0 and heads.denied[lane] >> np.int64(p) & 1
+        if p >= 0 and not is_denied and not queues.blocked[queues.way[lane, 0]]:
+            helps = False
+            for s in range(stages):
+                helps |= layout.green[green0 + s * phases + p] == 2
+            if helps and layout.green[green0 + now_stage * phases + p] < 2:
+                longest, longest_s, least = p, heads.stood_s[lane], 2
     for s in range(stages):
         free = settled_s
         change_s = _measure_change(layout, j, now_stage, s)
@@ -81,7 +96,7 @@ def _decide(layout, weights, work, queues, j, now_stage, green_s, red_s):  # typ
                     free = np.inf  # it would have to end before those who start may
             elif not is_on and red_s[phase0 + p] >= layout.max_red_s[phase0 + p]:
                 free = np.inf
-        if longest >= 0 and layout.green[green0 + s * phases + longest] == 0:
+        if longest >= 0 and layout.green[green0 + s * phases + longest] < least:
             free = np.inf
         free_s[stage0 + s] = free
     if longest >= 0:

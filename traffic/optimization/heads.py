@@ -31,6 +31,7 @@ class Heads(NamedTuple):
     distrust_s: NDArray[np.float64]  # L, left of not being counted on
     denied: NDArray[np.int64]  # L, phases' bits that the head has shown not to want
     back_m: NDArray[np.float64]  # L, of the head a second ago
+    stood_s: NDArray[np.float64]  # L, since the head came to stand
 
 
 def build_heads(layout: Layout) -> Heads:
@@ -51,6 +52,7 @@ def build_heads(layout: Layout) -> Heads:
         np.zeros(lanes),
         np.zeros(lanes, dtype=np.int64),
         np.full(lanes, np.inf),
+        np.zeros(lanes),
     )
 
 
@@ -73,6 +75,8 @@ def _learn(layout, queues, heads, lane, phase0, green_s, red_s):  # type: ignore
     back_m = queues.back_m[lane, 0] if queues.length[lane] > 0 else np.inf
     before_m = heads.back_m[lane]
     heads.back_m[lane] = back_m
+    stands = back_m <= HEAD_M and back_m <= before_m + 3.0
+    heads.stood_s[lane] = heads.stood_s[lane] + 1.0 if stands else 0.0
     if before_m <= HEAD_M and back_m > before_m + 3.0:  # it has crossed the stop line
         total = 0.0
         for w in range(first, last):

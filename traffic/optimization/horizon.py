@@ -15,26 +15,11 @@ from numpy.typing import NDArray
 
 from traffic.optimization.compiled import compiled, inlined
 from traffic.optimization.layout import Layout
-from traffic.optimization.service import HORIZON_S, serve
+from traffic.optimization.service import HORIZON_S, serve, sneak
 
 KEPT = 2  # best ways to each moment and stage
 FINE_S = 8  # beyond, moments are two seconds apart
 VEHICLES = 64  # at most, of one lane
-
-
-class Weights(NamedTuple):
-    """What a plan is judged by, all in seconds of one vehicle."""
-
-    left_s: float  # for one that the horizon leaves unserved
-    left_more_s: float  # more for each that stands behind it
-    stop_s: float  # for one that stops from free speed
-    change_s: float  # for each change of stage
-    headway_s: float = 1.95  # of a queue that is served
-    startup_s: float = 1.0  # from the start of green
-    amber_s: float = 1.0  # of an amber that is still driven into
-    gap_before_s: float = 1.0  # that a permissive turn keeps from one who crosses before it
-    gap_after_s: float = 5.0  # and after it
-    turn_headway_s: float = 2.5  # of those who give way
 
 
 class Work(NamedTuple):
@@ -249,6 +234,22 @@ def plan_junction(  # type: ignore[no-untyped-def]
                         depart_s,
                         False,
                     )
+                    sneak(
+                        layout,
+                        weights,
+                        work,
+                        junction,
+                        scratch,
+                        stage,
+                        moment,
+                        length,
+                        arrive_s,
+                        way,
+                        stop,
+                        blocked,
+                        depart_s,
+                        False,
+                    )
                     until_s = _change(
                         layout, work, junction, scratch, stage, other, moment, phases, stages
                     )
@@ -348,6 +349,22 @@ def _follow(  # type: ignore[no-untyped-def]
                 stop,
                 blocked,
                 caution_s,
+                depart_s,
+                True,
+            )
+            sneak(
+                layout,
+                weights,
+                work,
+                junction,
+                scratch,
+                stage,
+                moment,
+                length,
+                arrive_s,
+                way,
+                stop,
+                blocked,
                 depart_s,
                 True,
             )

@@ -1,11 +1,29 @@
 """Service at stop lines: whom a stage lets go, when, and what that is worth."""
 
+from typing import NamedTuple
+
 import numpy as np
 
 from traffic.optimization.compiled import inlined
 
 HORIZON_S = 30
+SNEAK_S = 2.0  # to enter the junction in green, and to leave it after the green
 LAST_BIT = 61  # of the seconds that a way's departures are noted for
+
+
+class Weights(NamedTuple):
+    """What a plan is judged by, all in seconds of one vehicle."""
+
+    left_s: float  # for one that the horizon leaves unserved
+    left_more_s: float  # more for each that stands behind it
+    stop_s: float  # for one that stops from free speed
+    change_s: float  # for each change of stage
+    headway_s: float = 1.95  # of a queue that is served
+    startup_s: float = 1.0  # from the start of green
+    amber_s: float = 1.0  # of an amber that is still driven into
+    gap_before_s: float = 1.0  # that a permissive turn keeps from one who crosses before it
+    gap_after_s: float = 5.0  # and after it
+    turn_headway_s: float = 2.5  # of those who give way
 
 
 @inlined
@@ -95,3 +113,51 @@ def serve(  # type: ignore[no-untyped-def]
             work.served[node, lane] = place
             work.ready_s[node, lane] = ready_s
     work.value[node] += worth
+
+
+@inlined
+def sneak(  # type: ignore[no-untyped-def]
+    layout,
+    weights,
+    work,
+    junction,
+    node,
+    stage,
+    moment,
+    length,
+    arrive_s,
+    way,
+    stop,
+    blocked,
+    depart_s,
+    record,
+):
+    """At the end of a stage let go one of each lane that has waited in vain for a gap.
+
+    It stands in the junction already and leaves it when the others stop (HCM 2010, chapter 18:
+    sneakers).
+    """
+    lane0 = layout.lane0[junction]
+    phases = layout.phase0[junction + 1] - layout.phase0[junction]
+    green0 = layout.green0[junction] + stage * phases
+    stage_id = layout.stage0[junction] + stage
+    if layout.is_permissive[stage_id] == 1:
+        for k in range(layout.stage_lane0[stage_id], layout.stage_lane0[stage_id + 1]):
+            lane = layout.stage_lane[k]
+            at = lane0 + lane
+            place = work.served[node, lane]
+            if place >= length[at]:
+                continue
+            w = way[at, place]
+            phase = layout.way_phase[w]
+            if phase < 0 or blocked[w] or layout.green[green0 + phase] != 1:
+                continue
+            come_s = arrive_s[at, place]
+            if max(come_s, work.green_s[node, phase] + SNEAK_S) > moment:
+                continue
+            go_s = moment + SNEAK_S
+            work.value[node] += _gain(weights, length, stop, at, place, come_s, go_s)
+            if record:
+                depart_s[at, place] = go_s
+            work.served[node, lane] = place + 1
+            work.ready_s[node, lane] = go_s + weights.turn_headway_s
