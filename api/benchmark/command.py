@@ -16,8 +16,9 @@ from controllers import CONTROLLERS
 from networks.resco import find_resco_maps
 
 ALL = "all"
-# By themselves these two run the fixed-time program, too.
-COMPARED = (*PEERS, *(name for name in CONTROLLERS if name not in ("fixed-time", "responsive")))
+# By themselves these run the fixed-time program, too.
+_FIXED = ("fixed-time", "responsive", "timetable")
+COMPARED = (*PEERS, *(name for name in CONTROLLERS if name not in _FIXED))
 
 app = typer.Typer(help="Benchmarks of signal control.", no_args_is_help=True)
 console = Console(emoji=False)
