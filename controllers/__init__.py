@@ -6,7 +6,7 @@ from typing import Protocol
 
 from controllers.actuated import Actuated
 from controllers.fixed_time import FixedTime
-from controllers.horizon_kind import Horizon, build_horizon_team
+from controllers.horizon import Horizon, build_horizon_team
 from controllers.longest_wave import LongestWave
 from controllers.max_pressure import MaxPressure
 from controllers.responsive import Responsive

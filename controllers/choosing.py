@@ -6,7 +6,7 @@ from controllers.fixed_time import follow_or_wait
 from controllers.queues import Count, LaneCounts
 from controllers.stages import Turns
 from traffic.control import Command, Observation
-from traffic.model import Network
+from traffic.model import ModelError, Network
 
 Score = Callable[[Mapping[str, Count]], Mapping[str, float]]  # counts of lanes -> stage -> score
 
@@ -43,7 +43,8 @@ class PeriodicChoice:
     """Keeps the stage of the best score for a period; the present one stays among equals.
 
     Before the period is over a stage ends only when its green is used up, or when another phase's
-    red has become too long. Without any count the junction is left to its safe plan.
+    red has become too long. Without any count the junction is left to its safe plan. Raises
+    ModelError.
     """
 
     def __init__(
@@ -54,6 +55,8 @@ class PeriodicChoice:
         source: str,
         approaches: Iterable[str],
     ) -> None:
+        if not period_s > 0:
+            raise ModelError(source, [f"period_s {period_s} must be above 0"])
         self._period_s = period_s
         self._source = source
         self._junction = network.junctions[junction]

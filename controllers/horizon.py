@@ -10,8 +10,8 @@ from traffic.model import ModelError, Network
 from traffic.optimization.arrivals import build_flow, build_queues, gather, note_flow
 from traffic.optimization.decision import decide_all
 from traffic.optimization.heads import build_heads, watch_heads
-from traffic.optimization.horizon import build_work
 from traffic.optimization.layout import build_layout, build_roads
+from traffic.optimization.nodes import build_work
 from traffic.optimization.service import Weights
 
 VALID_S = 2.0
@@ -92,3 +92,23 @@ class HorizonTeam:
             Command(j, names[a], now_s, until_s, "horizon") if a >= 0 else None
             for j, names, a in zip(self.junctions, self._stages, self._answer.tolist(), strict=True)
         ]
+
+
+class Horizon:
+    """The rolling horizon of one junction, a team of one; implements traffic.control.Controller."""
+
+    needs = Sensing.LANES  # the least that it can work with
+
+    def __init__(self, network: Network, junction: str) -> None:
+        self.junction = junction
+        self._team = HorizonTeam(network, (junction,))
+        self.loops = self._team.loops
+
+    def decide(self, seen: Observation) -> Command | None:
+        (command,) = self._team.decide((seen,))
+        return command
+
+
+def build_horizon_team(network: Network, junctions: Sequence[str], sensing: Sensing) -> HorizonTeam:
+    """Return a team that uses all that the field senses. Raises ModelError."""
+    return HorizonTeam(network, junctions, needs=sensing)

@@ -5,23 +5,11 @@ Signal Control, NeurIPS 2021 Datasets and Benchmarks.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from controllers.choosing import PeriodicChoice, find_lanes, score_stages
 from controllers.queues import Count
 from traffic.control import Command, Observation, Sensing
-from traffic.model import ModelError, Network
-
-
-@dataclass(frozen=True)
-class LongestWaveSettings:
-    """Raises ModelError."""
-
-    period_s: float = 5.0  # between two choices
-
-    def __post_init__(self) -> None:
-        if not self.period_s > 0:
-            raise ModelError("longest wave", [f"period_s {self.period_s} must be above 0"])
+from traffic.model import Network
 
 
 class LongestWave:
@@ -29,16 +17,12 @@ class LongestWave:
 
     needs = Sensing.LANES
 
-    def __init__(
-        self, network: Network, junction: str, settings: LongestWaveSettings = LongestWaveSettings()
-    ) -> None:
+    def __init__(self, network: Network, junction: str, period_s: float = 5.0) -> None:
         self.junction = junction
         self._network = network
         self._lanes = find_lanes(network, junction)
         approaches = [a.id for a in network.approaches.values() if a.junction == junction]
-        self._choice = PeriodicChoice(
-            network, junction, settings.period_s, "longest-wave", approaches
-        )
+        self._choice = PeriodicChoice(network, junction, period_s, "longest-wave", approaches)
         self.loops = self._choice.loops
 
     def decide(self, seen: Observation) -> Command | None:

@@ -5,23 +5,11 @@ Part C 36, 2013.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from controllers.choosing import PeriodicChoice, find_lanes, score_stages
 from controllers.queues import Count
 from traffic.control import Command, Observation, Sensing
-from traffic.model import ModelError, Network
-
-
-@dataclass(frozen=True)
-class MaxPressureSettings:
-    """Raises ModelError."""
-
-    period_s: float = 10.0  # between two choices
-
-    def __post_init__(self) -> None:
-        if not self.period_s > 0:
-            raise ModelError("max pressure", [f"period_s {self.period_s} must be above 0"])
+from traffic.model import Network
 
 
 class MaxPressure:
@@ -34,9 +22,7 @@ class MaxPressure:
 
     needs = Sensing.LOOPS
 
-    def __init__(
-        self, network: Network, junction: str, settings: MaxPressureSettings = MaxPressureSettings()
-    ) -> None:
+    def __init__(self, network: Network, junction: str, period_s: float = 10.0) -> None:
         self.junction = junction
         self._network = network
         self._lanes = find_lanes(network, junction)
@@ -64,9 +50,7 @@ class MaxPressure:
             for approach in network.approaches.values()
             if approach.junction == junction or approach.links[-1] in near
         ]
-        self._choice = PeriodicChoice(
-            network, junction, settings.period_s, "max-pressure", approaches
-        )
+        self._choice = PeriodicChoice(network, junction, period_s, "max-pressure", approaches)
         self.loops = self._choice.loops
 
     def decide(self, seen: Observation) -> Command | None:

@@ -92,7 +92,7 @@ def run_interlock(
 ) -> list[Shown]:
     """Return what the interlock shows each second when it is asked for these stages."""
     follower = _Follower(stage_at)
-    interlock = Interlock([junction], {junction.id: follower}, begin_s)  # type: ignore[dict-item]
+    interlock = Interlock([junction], {junction.id: follower}, begin_s)
     return [
         interlock.admit([], begin_s + second)[0][junction.id]
         for second in range(round(end_s - begin_s))

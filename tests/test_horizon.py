@@ -11,13 +11,13 @@ from test_controllers import build_raw
 from test_response import TOWN
 
 from controllers import build_deciders
-from controllers.horizon import WEIGHTS, HorizonTeam
-from controllers.horizon_kind import Horizon
+from controllers.horizon import WEIGHTS, Horizon, HorizonTeam
 from traffic.control import Observation, Sensing
 from traffic.interlock import Interlock
 from traffic.model import ModelError
-from traffic.optimization.horizon import FINE_S, HORIZON_S, build_work, plan_junction
+from traffic.optimization.horizon import FINE_S, HORIZON_S, plan_junction
 from traffic.optimization.layout import build_layout
+from traffic.optimization.nodes import build_work
 from traffic.readings import Quality
 
 LANED = add_lanes(TOWN)

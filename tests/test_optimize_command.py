@@ -173,6 +173,8 @@ def test_a_run_that_sumo_refuses_says_why(tmp_path: Path) -> None:
 
 
 def test_ctrl_c_keeps_the_best_so_far(tmp_path: Path) -> None:
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
     words = ("optimize", "crossing", "--method", "refine", "--seeds", "11", "--budget", "600")
     process = subprocess.Popen(
         [sys.executable, "-m", "api.entry", *words, "--out", str(tmp_path / "out")],
@@ -180,11 +182,17 @@ def test_ctrl_c_keeps_the_best_so_far(tmp_path: Path) -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        env={**os.environ, "PYTHONUNBUFFERED": "1", "TMPDIR": str(scratch)},
     )
     assert process.stdout is not None
     assert "trying plans" in process.stdout.readline()
-    time.sleep(6)  # for at least one set of plans
+    # A second trial has begun when the statistic of the first one is written anew.
+    until = time.monotonic() + 60
+    written: set[int] = set()
+    while len(written) < 2 and time.monotonic() < until:
+        written |= {f.stat().st_mtime_ns for f in scratch.glob("**/seed-*/statistic.xml")}
+        time.sleep(0.02)
+    assert len(written) >= 2, "no set of plans was tried"
     process.send_signal(signal.SIGINT)
     said, _ = process.communicate(timeout=60)
     assert process.returncode == 0, said

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -87,7 +88,7 @@ def test_a_set_of_plans_survives_its_document() -> None:
     assert build_plan_set(document, TOWN) == TOWN_PLANS
 
 
-def test_a_document_names_all_its_problems_at_once(tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_a_document_names_all_its_problems_at_once(tmp_path: Path) -> None:
     document = json.loads(json.dumps(describe_plans(TOWN, TOWN_PLANS)))
     first, second = (period["junctions"] for period in document["periods"])
     slots = first["J2"]["slots"]
@@ -146,7 +147,7 @@ def test_given_flows_name_all_that_is_wrong() -> None:
         assert part in text
 
 
-def test_given_flows_become_streams(tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_given_flows_become_streams(tmp_path: Path) -> None:
     approach = next(a for a in TOWN.approaches.values() if a.phases)
     path = tmp_path / "flows.csv"
     path.write_text(f"approach,to_link,flow_vph\n{approach.id},,300\n")
@@ -157,7 +158,7 @@ def test_given_flows_become_streams(tmp_path) -> None:  # type: ignore[no-untype
     assert {s.flow_vph for s in others} <= {0.0}
 
 
-def test_a_broken_flow_file_names_each_line(tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_a_broken_flow_file_names_each_line(tmp_path: Path) -> None:
     path = tmp_path / "flows.csv"
     path.write_text("approach,to_link,flow_vph\na,,many\n,,7\n")
     with pytest.raises(ModelError, match=r"(?s)line 2: flow_vph 'many'.*line 3: approach ''"):

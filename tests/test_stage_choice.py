@@ -14,7 +14,7 @@ from test_response import TOWN
 from controllers import CONTROLLERS
 from controllers.actuated import Actuated, ActuatedSettings
 from controllers.longest_wave import LongestWave
-from controllers.max_pressure import MaxPressure, MaxPressureSettings
+from controllers.max_pressure import MaxPressure
 from controllers.stages import find_step, list_loops
 from controllers.webster import WebsterSettings, build_webster_plan
 from networks import load
@@ -287,7 +287,7 @@ def test_settings_that_cannot_be_name_every_problem() -> None:
         WebsterSettings(period_s=0.0, known=2.0, growth=0.5, start_s=-1.0, min_cycle_s=200.0)
     assert len(error.value.problems) == 5
     with pytest.raises(ModelError, match="period_s 0 must be above 0"):
-        MaxPressureSettings(period_s=0)
+        MaxPressure(TOWN, "J2", period_s=0)
     with pytest.raises(ModelError, match=r"gap_s 0 must be above 0(.|\n)*max_green_s 0"):
         ActuatedSettings(gap_s=0, max_green_s=0)
 

@@ -57,6 +57,7 @@ class Engine:
     def __post_init__(self) -> None:
         self._strategy: Strategy | None = None
         self._waiting: tuple[Order, ...] = ()
+        self._teams: list[Team | _Alone] = [*map(_Alone, self.controllers), *self.teams]
 
     def step(self, orders: Sequence[Order] = ()) -> Snapshot | None:
         """Run one second; None when the field has ended. Orders wait for the next batch."""
@@ -95,8 +96,7 @@ class Engine:
         asked = self._strategy.response.junctions if self._strategy else {}
         wanted: list[Command] = []
         faults: dict[str, str] = {}
-        teams: list[Team | _Alone] = [*map(_Alone, self.controllers), *self.teams]
-        for team in teams:
+        for team in self._teams:
             seen = [self.interlock.observe(junction, raw, asked) for junction in team.junctions]
             commands, fault = self._decide(team, seen)
             wanted += commands

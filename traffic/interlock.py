@@ -8,9 +8,10 @@ through the same sequence, until a legal command comes.
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from traffic.control import Aspect, Command, JunctionOrder, Observation, RawReadings
-from traffic.model import Junction, ModelError, SafePlan, Stage
+from traffic.model import Junction, ModelError, Stage
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +20,15 @@ class Veto:
 
     command: Command
     reasons: tuple[str, ...]
+
+
+class Course(Protocol):
+    """Whatever says which stage is due, as a plan does; `slots` name the stages that it knows."""
+
+    @property
+    def slots(self) -> tuple[tuple[str, float], ...]: ...
+
+    def stage_at(self, now_s: float) -> str: ...
 
 
 class _Head:
@@ -146,7 +156,7 @@ class Interlock:
     """
 
     def __init__(
-        self, junctions: Iterable[Junction], plans: Mapping[str, SafePlan], start_s: float
+        self, junctions: Iterable[Junction], plans: Mapping[str, Course], start_s: float
     ) -> None:
         self._heads = {junction.id: _Head(junction, start_s) for junction in junctions}
         self._plans = dict(plans)

@@ -6,14 +6,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from traffic.lanes import LEAVES, SENSED_M, UNKNOWN_TURN
-from traffic.optimization.compiled import compiled, inlined
+from traffic.optimization.compiled import compiled
 from traffic.optimization.horizon import VEHICLES
 from traffic.optimization.layout import Layout
 from traffic.optimization.service import HORIZON_S
 
 ACCELERATION_MPS2 = 2.6
 JOIN_LOSS_S = 1.5  # of a vehicle that crosses a stop line out of a queue, until free speed
-STANDING_MPS = 0.3
 JAM_SPACING_M = 7.5
 FULL = 0.8  # of a link's storage; one that hardly moves then takes nobody: a full ring locks
 JAM_MPS = 2.0
@@ -65,7 +64,7 @@ def build_flow(layout: Layout) -> Flow:
     return Flow(np.zeros(1, dtype=np.int32), np.zeros(size, dtype=np.int32), np.zeros(size))
 
 
-@inlined
+@compiled
 def _time_to(back_m, speed_mps, free_mps):  # type: ignore[no-untyped-def]
     """Seconds to drive `back_m` from this speed, accelerating to free speed."""
     if back_m <= 0:
@@ -78,7 +77,7 @@ def _time_to(back_m, speed_mps, free_mps):  # type: ignore[no-untyped-def]
     return (free_mps - speed_mps) / ACCELERATION_MPS2 + (back_m - gain_m) / free_mps
 
 
-@inlined
+@compiled
 def _find_way(layout, lane, turn):  # type: ignore[no-untyped-def]
     for w in range(layout.lane_way0[lane], layout.lane_way0[lane + 1]):
         if layout.way_exit[w] == turn:
@@ -86,7 +85,7 @@ def _find_way(layout, lane, turn):  # type: ignore[no-untyped-def]
     return -1
 
 
-@inlined
+@compiled
 def _add(queues, lane, back_m, speed_mps, arrive_s, way, stop):  # type: ignore[no-untyped-def]
     size = queues.length[lane]
     if size == VEHICLES:
@@ -115,9 +114,9 @@ def gather(layout, roads, queues, flow, starts, position_m, speed_mps, turn, now
     """
     lanes = queues.length.size
     for lane in range(lanes):
-        queues.length[lane] = 0
-        for k in range(VEHICLES):
+        for k in range(queues.length[lane]):
             queues.depart_s[lane, k] = np.inf
+        queues.length[lane] = 0
     # Lanes with one stop line first, so that the others can be dealt to the shortest.
     for is_split in (False, True):
         for i in range(starts.size - 1):
@@ -131,7 +130,7 @@ def gather(layout, roads, queues, flow, starts, position_m, speed_mps, turn, now
     _find_blocked(roads, queues, starts, position_m, speed_mps)
 
 
-@inlined
+@compiled
 def _place(layout, roads, queues, first, last, position_m, speed_mps, turn):  # type: ignore[no-untyped-def]
     """Put a vehicle in sight into the queue of the lane that it is bound for."""
     lane, way, at = -1, -1, first
@@ -194,7 +193,10 @@ def _find_blocked(roads, queues, starts, position_m, speed_mps):  # type: ignore
             lane = roads.exit_sensed[k]
             tail = starts[lane + 1] - 1
             fill = (starts[lane + 1] - starts[lane]) * JAM_SPACING_M / roads.sensed_m[lane]
-            is_jammed = fill > FULL and np.mean(speed_mps[starts[lane] : tail + 1]) < JAM_MPS
+            total_mps = 0.0
+            for v in range(starts[lane], tail + 1):
+                total_mps += speed_mps[v]
+            is_jammed = fill > FULL and total_mps < JAM_MPS * (tail + 1 - starts[lane])
             is_open = not is_jammed and (
                 roads.sensed_from_m[lane] > 0.0
                 or tail < starts[lane]

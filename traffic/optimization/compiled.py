@@ -8,7 +8,7 @@ import hashlib
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numba
 
@@ -29,17 +29,15 @@ _FOLDER = _find_folder()
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile the function at its first call for each kind of arguments."""
-    config: Any = numba.config
+    """Compile a function that makes no arrays, at its first call for each kind of arguments.
+
+    Without numba's counting of references: it counts at each use of an array that is part of a
+    tuple, which takes several times as long as the search itself. Nothing made here needs it.
+    """
+    config, njit = cast(Any, numba).config, cast(Any, numba).njit
     before, config.CACHE_DIR = config.CACHE_DIR, _FOLDER
     try:
-        made: Callable[..., Any] = numba.njit(cache=True)(function)
+        made: Callable[..., Any] = njit(cache=True, _nrt=False, forceinline=True)(function)
         return made
     finally:
         config.CACHE_DIR = before
-
-
-def inlined(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile the function into each that calls it: arguments of many arrays are dear to pass."""
-    made: Callable[..., Any] = numba.njit(inline="always")(function)
-    return made

@@ -20,13 +20,14 @@ def decide_all(layout, weights, work, queues, heads, stage, green_s, red_s, answ
 def _decide(layout, weights, work, queues, heads, j, now_stage, green_s, red_s):  # type: ignore[no-untyped-def]
     phase0 = layout.phase0[j]
     phases = layout.phase0[j + 1] - phase0
-    stage0 = layout.stage0[j]
-    stages = layout.stage0[j + 1] - stage0
+    stages = layout.stage0[j + 1] - layout.stage0[j]
     green0, inter0 = layout.green0[j], layout.inter0[j]
     if now_stage < 0:
         return 0
-    start_s = np.full(layout.phase0[-1], np.inf)
-    waits = np.zeros(phases, dtype=np.bool_)
+    start_s, waits, free_s = work.start_s, work.waits, work.free_s
+    for p in range(phases):
+        start_s[p] = np.inf
+        waits[p] = False
     for lane in range(layout.lane0[j], layout.lane0[j + 1]):
         if queues.length[lane] > 0 and queues.arrive_s[lane, 0] < 10.0:
             p = layout.way_phase[queues.way[lane, 0]]
@@ -38,7 +39,7 @@ def _decide(layout, weights, work, queues, heads, j, now_stage, green_s, red_s):
         if layout.green[green0 + now_stage * phases + p] == 0:
             continue
         if red_s[phase0 + p] == 0.0:
-            start_s[phase0 + p] = -green_s[phase0 + p]
+            start_s[p] = -green_s[phase0 + p]
         else:
             due_s = layout.regain_s[phase0 + p] - red_s[phase0 + p]
             for q in range(phases):
@@ -49,9 +50,8 @@ def _decide(layout, weights, work, queues, heads, j, now_stage, green_s, red_s):
                     else:
                         left_s = layout.min_green_s[phase0 + q] - green_s[phase0 + q]
                         due_s = max(due_s, between_s + max(0.0, left_s))
-            start_s[phase0 + p] = max(0.0, due_s)
-            settled_s = max(settled_s, start_s[phase0 + p] + layout.min_green_s[phase0 + p])
-    free_s = np.zeros(layout.stage0[-1])
+            start_s[p] = max(0.0, due_s)
+            settled_s = max(settled_s, start_s[p] + layout.min_green_s[phase0 + p])
     may_hold = True
     longest, longest_s = -1, 0.0
     round_s = _measure_round(layout, j)
@@ -75,10 +75,10 @@ def _decide(layout, weights, work, queues, heads, j, now_stage, green_s, red_s):
         # Green that gives way has not helped whoever still stands.
         if heads.stood_s[lane] < max(LONGEST_STAND_S, longest_s) or queues.length[lane] == 0:
             continue
-        p = layout.way_phase[queues.way[lane, 0]]
+        w = queues.way[lane, 0]
+        p = layout.way_phase[w]
         # Nor has a protected green helped whom something else holds.
-        is_denied = p >= 0 and heads.denied[lane] >> np.int64(p) & 1
-        if p >= 0 and not is_denied and not queues.blocked[queues.way[lane, 0]]:
+        if p >= 0 and not heads.is_denied[w] and not queues.blocked[w]:
             helps = False
             for s in range(stages):
                 helps |= layout.green[green0 + s * phases + p] == 2
@@ -98,11 +98,11 @@ def _decide(layout, weights, work, queues, heads, j, now_stage, green_s, red_s):
                 free = np.inf
         if longest >= 0 and layout.green[green0 + s * phases + longest] < least:
             free = np.inf
-        free_s[stage0 + s] = free
+        free_s[s] = free
     if longest >= 0:
         # Overdue: the change comes as soon as it is lawful.
         for s in range(stages):
-            if s != now_stage and free_s[stage0 + s] <= 0.0:
+            if s != now_stage and free_s[s] <= 0.0:
                 may_hold = False
     return plan_junction(
         layout,

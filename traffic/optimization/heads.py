@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from traffic.optimization.compiled import compiled, inlined
+from traffic.optimization.compiled import compiled
 from traffic.optimization.layout import Layout
 
 HEAD_M = 12.0  # from the stop line: nearer, a standing vehicle is the first
@@ -29,9 +29,10 @@ class Heads(NamedTuple):
     share: NDArray[np.float64]  # W, of its lane's vehicles, 0..1 once normalized
     stuck_s: NDArray[np.float64]  # L, under green without moving
     distrust_s: NDArray[np.float64]  # L, left of not being counted on
-    denied: NDArray[np.int64]  # L, phases' bits that the head has shown not to want
+    is_denied: NDArray[np.bool_]  # W, the lane's head has shown not to want it
     back_m: NDArray[np.float64]  # L, of the head a second ago
     stood_s: NDArray[np.float64]  # L, since the head came to stand
+    owed: NDArray[np.float64]  # W, vehicles that a way has yet to get, while they are dealt
 
 
 def build_heads(layout: Layout) -> Heads:
@@ -50,9 +51,10 @@ def build_heads(layout: Layout) -> Heads:
         share,
         np.zeros(lanes),
         np.zeros(lanes),
-        np.zeros(lanes, dtype=np.int64),
+        np.zeros(ways, dtype=np.bool_),
         np.full(lanes, np.inf),
         np.zeros(lanes),
+        np.zeros(ways),
     )
 
 
@@ -69,7 +71,13 @@ def watch_heads(layout, queues, heads, stage, green_s, red_s):  # type: ignore[n
             _distrust(layout, queues, heads, lane, phase0, green0, green_s)
 
 
-@inlined
+@compiled
+def _clear(heads, first, last):  # type: ignore[no-untyped-def]
+    for w in range(first, last):
+        heads.is_denied[w] = False
+
+
+@compiled
 def _learn(layout, queues, heads, lane, phase0, green_s, red_s):  # type: ignore[no-untyped-def]
     first, last = layout.lane_way0[lane], layout.lane_way0[lane + 1]
     back_m = queues.back_m[lane, 0] if queues.length[lane] > 0 else np.inf
@@ -91,35 +99,35 @@ def _learn(layout, queues, heads, lane, phase0, green_s, red_s):  # type: ignore
                 kept = heads.share[w] + SHARE_GAIN * (part - heads.share[w])
                 heads.share[w] = max(kept, LEAST_SHARE)
         heads.stuck_s[lane] = 0.0
-        heads.denied[lane] = 0
+        _clear(heads, first, last)
         queues.caution_s[lane] *= 0.5
     elif back_m > HEAD_M or queues.speed_mps[lane, 0] > STANDING_MPS:
         heads.stuck_s[lane] = 0.0
         if back_m > HEAD_M:
-            heads.denied[lane] = 0
+            _clear(heads, first, last)
 
 
-@inlined
+@compiled
 def _assign(layout, queues, heads, lane):  # type: ignore[no-untyped-def]
     """Deal the ways by their shares, the largest shortfall first; the head's by what it denied."""
     first, last = layout.lane_way0[lane], layout.lane_way0[lane + 1]
     size = queues.length[lane]
-    owed = np.zeros(last - first)
+    for w in range(first, last):
+        heads.owed[w] = 0.0
     for k in range(size):
         best = -1
         for w in range(first, last):
-            owed[w - first] += heads.share[w]
-            p = layout.way_phase[w]
-            if k == 0 and p >= 0 and heads.denied[lane] >> np.int64(p) & 1:
+            heads.owed[w] += heads.share[w]
+            if k == 0 and heads.is_denied[w]:
                 continue
-            if best < 0 or owed[w - first] > owed[best - first]:
+            if best < 0 or heads.owed[w] > heads.owed[best]:
                 best = w
         if queues.way[lane, k] < 0:
             queues.way[lane, k] = best if best >= 0 else first
-        owed[queues.way[lane, k] - first] -= 1.0
+        heads.owed[queues.way[lane, k]] -= 1.0
 
 
-@inlined
+@compiled
 def _distrust(layout, queues, heads, lane, phase0, green0, green_s):  # type: ignore[no-untyped-def]
     heads.distrust_s[lane] = max(0.0, heads.distrust_s[lane] - 1.0)
     stands = (
@@ -135,7 +143,8 @@ def _distrust(layout, queues, heads, lane, phase0, green0, green_s):  # type: ig
         if not is_protected and heads.stuck_s[lane] > STUCK_S:
             queues.caution_s[lane] = min(queues.caution_s[lane] + 1.0, MOST_CAUTION_S)
         if is_protected and heads.stuck_s[lane] >= STUCK_S:
-            heads.denied[lane] |= np.int64(1) << np.int64(p)
+            for other in range(layout.lane_way0[lane], layout.lane_way0[lane + 1]):
+                heads.is_denied[other] |= layout.way_phase[other] == p
         if heads.stuck_s[lane] >= (STUCK_S if is_protected else STUCK_PERMISSIVE_S):
             heads.distrust_s[lane] = DISTRUST_S
             heads.stuck_s[lane] = 0.0

@@ -8,112 +8,17 @@ whichever plan is followed, so a plan is worth what its departures save: each th
 the horizon, its part of the terminal cost, and its stop if it need not stop.
 """
 
-from typing import NamedTuple
-
 import numpy as np
-from numpy.typing import NDArray
 
-from traffic.optimization.compiled import compiled, inlined
-from traffic.optimization.layout import Layout
+from traffic.optimization.compiled import compiled
+from traffic.optimization.nodes import KEPT, copy_node, keep_node
 from traffic.optimization.service import HORIZON_S, serve, sneak
 
-KEPT = 2  # best ways to each moment and stage
 FINE_S = 8  # beyond, moments are two seconds apart
 VEHICLES = 64  # at most, of one lane
 
 
-class Work(NamedTuple):
-    """Memory for one junction's search; M nodes."""
-
-    value: NDArray[np.float64]  # M
-    parent: NDArray[np.int32]  # M
-    moment: NDArray[np.int32]  # M
-    stage: NDArray[np.int32]  # M
-    is_held: NDArray[np.bool_]  # M, nothing has been changed since now
-    served: NDArray[np.int32]  # M x lanes
-    ready_s: NDArray[np.float64]  # M x lanes
-    green_s: NDArray[np.float64]  # M x phases, start of green, inf while red
-    used: NDArray[np.int32]  # cells
-    hits: NDArray[np.int64]  # ways, seconds taken by a way's departures as bits
-
-
-def build_work(layout: Layout) -> Work:
-    """Memory that is large enough for each junction of the layout."""
-    lanes = max(1, int(np.diff(layout.lane0).max()))
-    phases = max(1, int(np.diff(layout.phase0).max()))
-    stages = max(1, int(np.diff(layout.stage0).max()))
-    ways = max(1, int(np.diff(layout.way0).max()))
-    cells = (HORIZON_S + 1) * stages
-    nodes = cells * KEPT + 3
-    return Work(
-        np.zeros(nodes),
-        np.zeros(nodes, dtype=np.int32),
-        np.zeros(nodes, dtype=np.int32),
-        np.zeros(nodes, dtype=np.int32),
-        np.zeros(nodes, dtype=np.bool_),
-        np.zeros((nodes, lanes), dtype=np.int32),
-        np.zeros((nodes, lanes)),
-        np.zeros((nodes, phases)),
-        np.zeros(cells, dtype=np.int32),
-        np.zeros(ways, dtype=np.int64),
-    )
-
-
-@inlined
-def _copy(work, lanes, phases, source, target):  # type: ignore[no-untyped-def]
-    work.value[target] = work.value[source]
-    work.is_held[target] = work.is_held[source]
-    for i in range(lanes):
-        work.served[target, i] = work.served[source, i]
-        work.ready_s[target, i] = work.ready_s[source, i]
-    for i in range(phases):
-        work.green_s[target, i] = work.green_s[source, i]
-
-
-@inlined
-def _is_same(work, one, other):  # type: ignore[no-untyped-def]
-    is_close = abs(work.value[one] - work.value[other]) < 1e-9
-    return is_close and work.is_held[one] == work.is_held[other]
-
-
-@inlined
-def _keep(work, lanes, phases, node, parent, moment, stage, stages):  # type: ignore[no-untyped-def]
-    """Keep a node among the best of its cell."""
-    cell = moment * stages + stage
-    base = 1 + cell * KEPT
-    used = work.used[cell]
-    value = work.value[node]
-    slot = -1
-    if used < KEPT:
-        slot = used
-        for k in range(used):
-            if (
-                work.is_held[base + k] == work.is_held[node]
-                and abs(work.value[base + k] - value) < 1e-9
-            ):
-                return
-        work.used[cell] = used + 1
-    else:
-        least = np.inf
-        for k in range(KEPT):
-            if (
-                work.is_held[base + k] == work.is_held[node]
-                and abs(work.value[base + k] - value) < 1e-9
-            ):
-                return
-            if work.value[base + k] < least:
-                least = work.value[base + k]
-                slot = k
-        if value <= least:
-            return
-    target = base + slot
-    _copy(work, lanes, phases, node, target)
-    work.parent[target] = parent
-    work.moment[target] = moment
-    work.stage[target] = stage
-
-
-@inlined
+@compiled
 def _change(layout, work, junction, node, stage, after, moment, phases, stages):  # type: ignore[no-untyped-def]
     """Set the node's greens as the change makes them; return when it may change again."""
     green0 = layout.green0[junction]
@@ -130,11 +35,90 @@ def _change(layout, work, junction, node, stage, after, moment, phases, stages):
     return free_s
 
 
-@inlined
+@compiled
 def _grid(moment):  # type: ignore[no-untyped-def]
     if moment > FINE_S and (moment - FINE_S) % 2 == 1:
         moment += 1
     return min(moment, HORIZON_S)
+
+
+@compiled
+def _switch(  # type: ignore[no-untyped-def]
+    layout,
+    weights,
+    work,
+    junction,
+    node,
+    stage,
+    other,
+    moment,
+    length,
+    arrive_s,
+    way,
+    stop,
+    blocked,
+    caution_s,
+    depart_s,
+    record,
+):
+    """Change the node's stage; return the moment from which it may change again."""
+    phases = layout.phase0[junction + 1] - layout.phase0[junction]
+    stages = layout.stage0[junction + 1] - layout.stage0[junction]
+    serve(
+        layout,
+        weights,
+        work,
+        junction,
+        node,
+        stage,
+        moment + weights.amber_s,
+        length,
+        arrive_s,
+        way,
+        stop,
+        blocked,
+        caution_s,
+        depart_s,
+        record,
+    )
+    sneak(
+        layout,
+        weights,
+        work,
+        junction,
+        node,
+        stage,
+        moment,
+        length,
+        arrive_s,
+        way,
+        stop,
+        blocked,
+        depart_s,
+        record,
+    )
+    until_s = _change(layout, work, junction, node, stage, other, moment, phases, stages)
+    until = _grid(int(np.ceil(until_s)))
+    serve(
+        layout,
+        weights,
+        work,
+        junction,
+        node,
+        other,
+        float(until),
+        length,
+        arrive_s,
+        way,
+        stop,
+        blocked,
+        caution_s,
+        depart_s,
+        record,
+    )
+    work.value[node] -= weights.change_s
+    work.is_held[node] = False
+    return until
 
 
 @compiled
@@ -158,14 +142,14 @@ def plan_junction(  # type: ignore[no-untyped-def]
 ):
     """Return the stage to show now, and note each vehicle's planned departure.
 
-    `free_s` tells for each stage from when on a change to it is lawful. Returns -1 when nothing
+    `green_start_s` tells for each phase when its green began or will, `free_s` for each stage from
+    when on a change to it is lawful. Returns -1 when nothing
     is.
     """
     lane0 = layout.lane0[junction]
     lanes = layout.lane0[junction + 1] - lane0
     phases = layout.phase0[junction + 1] - layout.phase0[junction]
     stages = layout.stage0[junction + 1] - layout.stage0[junction]
-    stage0 = layout.stage0[junction]
     scratch = 1 + (HORIZON_S + 1) * stages * KEPT
     for cell in range((HORIZON_S + 1) * stages):
         work.used[cell] = 0
@@ -175,9 +159,9 @@ def plan_junction(  # type: ignore[no-untyped-def]
         work.served[0, i] = 0
         work.ready_s[0, i] = ready_s[lane0 + i]
     for p in range(phases):
-        work.green_s[0, p] = green_start_s[layout.phase0[junction] + p]
+        work.green_s[0, p] = green_start_s[p]
     root = 1 + now_stage * KEPT
-    _copy(work, lanes, phases, 0, root)
+    copy_node(work, lanes, phases, 0, root)
     work.parent[root] = -1
     work.moment[root] = 0
     work.stage[root] = now_stage
@@ -189,7 +173,7 @@ def plan_junction(  # type: ignore[no-untyped-def]
             for k in range(work.used[cell]):
                 node = 1 + cell * KEPT + k
                 if moment > 0 or may_hold:
-                    _copy(work, lanes, phases, node, scratch)
+                    copy_node(work, lanes, phases, node, scratch)
                     serve(
                         layout,
                         weights,
@@ -208,72 +192,34 @@ def plan_junction(  # type: ignore[no-untyped-def]
                         False,
                     )
                     until = min(moment + step, HORIZON_S)
-                    _keep(work, lanes, phases, scratch, node, until, stage, stages)
+                    keep_node(work, lanes, phases, scratch, node, until, stage, stages)
                 for other in range(stages):
                     if other == stage:
                         continue
                     if layout.follows[layout.follows0[junction] + stage * stages + other] == 0:
                         continue
-                    if work.is_held[node] and moment < free_s[stage0 + other]:
+                    if work.is_held[node] and moment < free_s[other]:
                         continue
-                    _copy(work, lanes, phases, node, scratch)
-                    serve(
+                    copy_node(work, lanes, phases, node, scratch)
+                    until = _switch(
                         layout,
                         weights,
                         work,
                         junction,
                         scratch,
                         stage,
-                        moment + weights.amber_s,
-                        length,
-                        arrive_s,
-                        way,
-                        stop,
-                        blocked,
-                        caution_s,
-                        depart_s,
-                        False,
-                    )
-                    sneak(
-                        layout,
-                        weights,
-                        work,
-                        junction,
-                        scratch,
-                        stage,
+                        other,
                         moment,
                         length,
                         arrive_s,
                         way,
                         stop,
                         blocked,
-                        depart_s,
-                        False,
-                    )
-                    until_s = _change(
-                        layout, work, junction, scratch, stage, other, moment, phases, stages
-                    )
-                    until = _grid(int(np.ceil(until_s)))
-                    serve(
-                        layout,
-                        weights,
-                        work,
-                        junction,
-                        scratch,
-                        other,
-                        float(until),
-                        length,
-                        arrive_s,
-                        way,
-                        stop,
-                        blocked,
                         caution_s,
                         depart_s,
                         False,
                     )
-                    work.value[scratch] -= weights.change_s
-                    work.is_held[scratch] = False
-                    _keep(work, lanes, phases, scratch, node, until, other, stages)
+                    keep_node(work, lanes, phases, scratch, node, until, other, stages)
     best = -1
     for stage in range(stages):
         cell = HORIZON_S * stages + stage
@@ -318,7 +264,7 @@ def _follow(  # type: ignore[no-untyped-def]
     lanes = layout.lane0[junction + 1] - layout.lane0[junction]
     phases = layout.phase0[junction + 1] - layout.phase0[junction]
     stages = layout.stage0[junction + 1] - layout.stage0[junction]
-    path = np.empty(HORIZON_S + 2, dtype=np.int32)
+    path = work.path
     steps = 0
     node = best
     while node >= 0:
@@ -326,7 +272,7 @@ def _follow(  # type: ignore[no-untyped-def]
         steps += 1
         node = work.parent[node]
     scratch = 1 + (HORIZON_S + 1) * stages * KEPT
-    _copy(work, lanes, phases, 0, scratch)
+    copy_node(work, lanes, phases, 0, scratch)
     answer = work.stage[path[steps - 1]]
     for i in range(steps - 2, -1, -1):
         before, after = path[i + 1], path[i]
@@ -335,14 +281,15 @@ def _follow(  # type: ignore[no-untyped-def]
         if other != stage:
             if moment == 0:
                 answer = other
-            serve(
+            _switch(
                 layout,
                 weights,
                 work,
                 junction,
                 scratch,
                 stage,
-                moment + weights.amber_s,
+                other,
+                moment,
                 length,
                 arrive_s,
                 way,
@@ -352,38 +299,22 @@ def _follow(  # type: ignore[no-untyped-def]
                 depart_s,
                 True,
             )
-            sneak(
+        else:
+            serve(
                 layout,
                 weights,
                 work,
                 junction,
                 scratch,
                 stage,
-                moment,
+                float(until),
                 length,
                 arrive_s,
                 way,
                 stop,
                 blocked,
+                caution_s,
                 depart_s,
                 True,
             )
-            _change(layout, work, junction, scratch, stage, other, moment, phases, stages)
-        serve(
-            layout,
-            weights,
-            work,
-            junction,
-            scratch,
-            other,
-            float(until),
-            length,
-            arrive_s,
-            way,
-            stop,
-            blocked,
-            caution_s,
-            depart_s,
-            True,
-        )
     return answer

@@ -47,8 +47,6 @@ class Roads(NamedTuple):
     target: NDArray[np.int32]  # lanes at stop lines that a sensed lane leads to
     target_m: NDArray[np.float64]  # from the sensed lane's upstream end to that stop line
     lane_mps: NDArray[np.float64]  # L
-    lane_sensed: NDArray[np.int32]  # L, its place among the sensed lanes
-    lane_m: NDArray[np.float64]  # L
     mates0: NDArray[np.int32]  # L + 1
     mates: NDArray[np.int32]  # lanes of the same link, the lane itself among them
     next0: NDArray[np.int32]  # W + 1, where a way leads on to
@@ -56,7 +54,6 @@ class Roads(NamedTuple):
     next_m: NDArray[np.float64]  # to that stop line
     exit_sensed0: NDArray[np.int32]  # W + 1
     exit_sensed: NDArray[np.int32]  # sensed lanes of the link that a way leads to
-    exit_m: NDArray[np.float64]  # W, length of the link that a way leads to, nan when not sensed
     sensed_m: NDArray[np.float64]  # N, lengths
     sensed_from_m: NDArray[np.float64]  # N, where sensing begins
 
@@ -218,8 +215,6 @@ def build_roads(network: Network, lanes: LaneMap, junctions: Sequence[str]) -> R
         np.array([stop for lane in lanes.sensed for stop, _ in ours[lane]], dtype=np.int32),
         np.array([m for lane in lanes.sensed for _, m in ours[lane]], dtype=np.float64),
         np.array([lanes.lanes[lane].speed_mps for lane in stop_lanes], dtype=np.float64),
-        np.array([sensed_at[lane] for lane in stop_lanes], dtype=np.int32),
-        np.array([lanes.lanes[lane].length_m for lane in stop_lanes], dtype=np.float64),
         _offsets([len(own) for own in beside]),
         np.array([mate for own in beside for mate in own], dtype=np.int32),
         _offsets([len(own) for own in onward]),
@@ -227,7 +222,6 @@ def build_roads(network: Network, lanes: LaneMap, junctions: Sequence[str]) -> R
         np.array([m for own in onward for _, m in own], dtype=np.float64),
         _offsets([len(own) for own in exit_lanes]),
         np.array([i for own in exit_lanes for i in own], dtype=np.int32),
-        np.array([network.links[way.to_link].length_m for way in ways], dtype=np.float64),
         np.array([lanes.lanes[lane].length_m for lane in lanes.sensed], dtype=np.float64),
         np.array(
             [

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from traffic.optimization.compiled import inlined
+from traffic.optimization.compiled import compiled
 
 HORIZON_S = 30
 SNEAK_S = 2.0  # to enter the junction in green, and to leave it after the green
@@ -26,7 +26,7 @@ class Weights(NamedTuple):
     turn_headway_s: float = 2.5  # of those who give way
 
 
-@inlined
+@compiled
 def _gain(weights, length, stop, lane, place, come_s, go_s):  # type: ignore[no-untyped-def]
     behind = length[lane] - 1 - place
     worth = HORIZON_S - go_s + weights.left_s + weights.left_more_s * behind
@@ -35,7 +35,7 @@ def _gain(weights, length, stop, lane, place, come_s, go_s):  # type: ignore[no-
     return worth
 
 
-@inlined
+@compiled
 def serve(  # type: ignore[no-untyped-def]
     layout,
     weights,
@@ -115,7 +115,7 @@ def serve(  # type: ignore[no-untyped-def]
     work.value[node] += worth
 
 
-@inlined
+@compiled
 def sneak(  # type: ignore[no-untyped-def]
     layout,
     weights,
