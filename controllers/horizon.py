@@ -11,8 +11,10 @@ from traffic.optimization.arrivals import build_flow, build_queues, gather, note
 from traffic.optimization.decision import decide_all
 from traffic.optimization.heads import build_heads, watch_heads
 from traffic.optimization.layout import build_layout, build_roads
+from traffic.optimization.loop_view import LoopView
 from traffic.optimization.nodes import build_work
 from traffic.optimization.service import Weights
+from traffic.readings import LaneBatch
 
 VALID_S = 2.0
 WEIGHTS = Weights(left_s=8.0, left_more_s=1.5, stop_s=6.0, change_s=1.0)
@@ -22,7 +24,8 @@ class HorizonTeam:
     """Decides for all its junctions in one batch; implements traffic.control.Team.
 
     `needs` is the tier that it works with: turns that vehicles announce are used where there are
-    any. Raises ModelError when the network does not tell its lanes.
+    any; with loops alone it imagines the vehicles between them. Raises ModelError when the
+    network does not tell its lanes.
     """
 
     def __init__(
@@ -36,10 +39,14 @@ class HorizonTeam:
             raise ModelError(f"network {network.id}", ["tells no lanes"])
         self.junctions = tuple(junctions)
         self.needs = needs
-        self.loops: frozenset[str] = frozenset()
+        self._view = None
+        if needs is Sensing.LOOPS:
+            self._view = LoopView(network, network.lanes, self.junctions)
+        self.loops = frozenset() if self._view is None else self._view.loops
         self._weights = weights
         self._layout = build_layout(network, network.lanes, self.junctions)
-        self._roads = build_roads(network, network.lanes, self.junctions)
+        roads = build_roads(network, network.lanes, self.junctions)
+        self._roads = roads if self._view is None else self._view.narrow(roads)
         self._work = build_work(self._layout)
         self._queues = build_queues(self._layout)
         self._flow = build_flow(self._layout)
@@ -61,7 +68,11 @@ class HorizonTeam:
             green_s += get(one.green_s)
             red_s += get(one.red_s)
         now_s = seen[0].now_s
-        batch = seen[0].lanes
+        signals = np.array(stages, dtype=np.int32), np.array(green_s), np.array(red_s)
+        batch: LaneBatch | LoopView | None = seen[0].lanes
+        if self._view is not None:
+            self._view.update(seen[0].local, signals[2])
+            batch = self._view
         if batch is None:
             return [None] * len(seen)
         gather(
@@ -75,7 +86,6 @@ class HorizonTeam:
             batch.turn,
             now_s,
         )
-        signals = np.array(stages, dtype=np.int32), np.array(green_s), np.array(red_s)
         watch_heads(self._layout, self._queues, self._heads, *signals)
         decide_all(
             self._layout,
@@ -97,11 +107,11 @@ class HorizonTeam:
 class Horizon:
     """The rolling horizon of one junction, a team of one; implements traffic.control.Controller."""
 
-    needs = Sensing.LANES  # the least that it can work with
+    needs = Sensing.LOOPS  # the least that it can work with
 
-    def __init__(self, network: Network, junction: str) -> None:
+    def __init__(self, network: Network, junction: str, sensing: Sensing = Sensing.LANES) -> None:
         self.junction = junction
-        self._team = HorizonTeam(network, (junction,))
+        self._team = HorizonTeam(network, (junction,), sensing)
         self.loops = self._team.loops
 
     def decide(self, seen: Observation) -> Command | None:

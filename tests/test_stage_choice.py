@@ -11,7 +11,7 @@ import pytest
 from test_controllers import GREENS, LANED, build_raw
 from test_response import TOWN
 
-from controllers import CONTROLLERS
+from controllers import CONTROLLERS, TEAMS, build_deciders
 from controllers.actuated import Actuated, ActuatedSettings
 from controllers.longest_wave import LongestWave
 from controllers.max_pressure import MaxPressure
@@ -64,20 +64,30 @@ def build_random(network: Network, loops: frozenset[str], now_s: float, seed: in
     return replace(raw, local=local, lanes=build_lanes(network, on))
 
 
-@contract
+def list_kinds() -> Iterator[tuple[str, Sensing]]:
+    """Yield each kind of controller with the tiers that it works with in its own way."""
+    for name, kind in CONTROLLERS.items():
+        tiers = [tier for tier in Sensing if tier.value >= kind.needs.value]
+        yield from ((name, tier) for tier in (tiers if name in TEAMS else tiers[:1]))
+
+
+@pytest.mark.parametrize(("name", "tier"), list(list_kinds()))
 @pytest.mark.parametrize("seed", range(3))
 def test_whatever_is_sensed_commands_are_lawful_and_nobody_starves(
-    name: str, seed: int, crossing: Network
+    name: str, tier: Sensing, seed: int, crossing: Network
 ) -> None:
     (id_,) = crossing.junctions
     junction = crossing.junctions[id_]
-    controller = CONTROLLERS[name](crossing, id_)
+    controllers, teams = build_deciders(name, crossing, (id_,), tier)
+    (decider,) = (*controllers, *teams)
     interlock = Interlock([junction], {id_: crossing.plans[id_]}, 0)
     shown_s = {phase.id: 0.0 for phase in junction.phases}
     for now_s in range(1200):
-        raw = build_random(crossing, controller.loops, now_s, seed)
-        command = controller.decide(interlock.observe(id_, raw, {}))
-        shown, vetoes = interlock.admit([command] if command else [], now_s)
+        raw = build_random(crossing, decider.loops, now_s, seed)
+        seen = interlock.observe(id_, raw, {})
+        commands = [team.decide([seen])[0] for team in teams]
+        commands += [controller.decide(seen) for controller in controllers]
+        shown, vetoes = interlock.admit([command for command in commands if command], now_s)
         assert vetoes == ()
         for phase, aspect in shown[id_].items():
             shown_s[phase] = now_s if aspect in GREENS else shown_s[phase]

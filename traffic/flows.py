@@ -13,10 +13,14 @@ from traffic.units import SECONDS_PER_HOUR, to_vph
 _SMOOTH_S = 300.0  # time constant
 
 
+def is_trusted(batch: LoopBatch) -> NDArray[np.bool_]:
+    """Return for each detector whether its quality lets its values be used."""
+    return np.isin(batch.quality, (int(Quality.GOOD), int(Quality.ESTIMATED)))
+
+
 def find_known(batch: LoopBatch, values: NDArray[np.float64]) -> dict[str, float]:
     """Return detector -> value for those values (D) that are there and can be trusted."""
-    trusted = np.isin(batch.quality, (int(Quality.GOOD), int(Quality.ESTIMATED)))
-    known = np.flatnonzero(trusted & ~np.isnan(values))
+    known = np.flatnonzero(is_trusted(batch) & ~np.isnan(values))
     return {batch.detectors[i]: float(values[i]) for i in known}
 
 

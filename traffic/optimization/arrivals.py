@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from traffic.lanes import LEAVES, SENSED_M, UNKNOWN_TURN
+from traffic.lanes import LEAVES, UNKNOWN_TURN
 from traffic.optimization.compiled import compiled
 from traffic.optimization.horizon import VEHICLES
 from traffic.optimization.layout import Layout
@@ -172,7 +172,7 @@ def _join(layout, roads, queues, flow, now_s):  # type: ignore[no-untyped-def]
                 lane, at = option, k
         free_mps = roads.lane_mps[lane]
         arrive_s = flow.depart_s[n] - now_s + JOIN_LOSS_S + roads.next_m[at] / free_mps
-        is_seen = (arrive_s - 1.0) * free_mps < min(SENSED_M, roads.next_m[at])
+        is_seen = (arrive_s - 1.0) * free_mps < min(roads.sight_m[lane], roads.next_m[at])
         if flow.depart_s[n] <= now_s and is_seen:
             continue
         if flow.depart_s[n] <= now_s:

@@ -47,6 +47,7 @@ class Roads(NamedTuple):
     target: NDArray[np.int32]  # lanes at stop lines that a sensed lane leads to
     target_m: NDArray[np.float64]  # from the sensed lane's upstream end to that stop line
     lane_mps: NDArray[np.float64]  # L
+    sight_m: NDArray[np.float64]  # L, how far upstream of the stop line vehicles are known
     mates0: NDArray[np.int32]  # L + 1
     mates: NDArray[np.int32]  # lanes of the same link, the lane itself among them
     next0: NDArray[np.int32]  # W + 1, where a way leads on to
@@ -58,8 +59,18 @@ class Roads(NamedTuple):
     sensed_from_m: NDArray[np.float64]  # N, where sensing begins
 
 
-def _offsets(sizes: Sequence[int]) -> NDArray[np.int32]:
+def pack_offsets(sizes: Sequence[int]) -> NDArray[np.int32]:
+    """Return where each of the runs of these sizes begins, and where the last one ends."""
     return np.concatenate(([0], np.cumsum(sizes))).astype(np.int32)
+
+
+def list_stop_lanes(lanes: LaneMap, junctions: Sequence[str]) -> list[str]:
+    """The lanes that end at the junctions' stop lines: the axis L."""
+    return [
+        lane
+        for id_ in junctions
+        for lane in dict.fromkeys(way.from_lane for way in lanes.ways[id_])
+    ]
 
 
 def build_layout(network: Network, lanes: LaneMap, junctions: Sequence[str]) -> Layout:
@@ -113,19 +124,19 @@ def build_layout(network: Network, lanes: LaneMap, junctions: Sequence[str]) -> 
     stages, phases = np.array(sizes["stage"]), np.array(sizes["phase"])
     floats = np.array(limits, dtype=np.float64).reshape(-1, 3)
     return Layout(
-        _offsets(sizes["lane"]),
-        _offsets(sizes["way"]),
-        _offsets(sizes["phase"]),
-        _offsets(sizes["stage"]),
-        _offsets(stages * phases),
-        _offsets(stages * stages),
-        _offsets(stages * stages * phases),
-        _offsets(phases * phases),
+        pack_offsets(sizes["lane"]),
+        pack_offsets(sizes["way"]),
+        pack_offsets(sizes["phase"]),
+        pack_offsets(sizes["stage"]),
+        pack_offsets(stages * phases),
+        pack_offsets(stages * stages),
+        pack_offsets(stages * stages * phases),
+        pack_offsets(phases * phases),
         np.array(way_lane, dtype=np.int32),
         np.array(way_phase, dtype=np.int32),
         np.array(way_exit, dtype=np.int32),
-        _offsets(lane_ways),
-        _offsets([len(own) for own in foes]),
+        pack_offsets(lane_ways),
+        pack_offsets([len(own) for own in foes]),
         np.array([f for own in foes for f in own], dtype=np.int32),
         np.array(green, dtype=np.int8),
         np.array(is_permissive, dtype=np.int8),
@@ -136,7 +147,7 @@ def build_layout(network: Network, lanes: LaneMap, junctions: Sequence[str]) -> 
         floats[:, 0].copy(),
         floats[:, 1].copy(),
         floats[:, 2].copy(),
-        _offsets([len(own) for own in stage_lanes]),
+        pack_offsets([len(own) for own in stage_lanes]),
         np.array([lane for own in stage_lanes for lane in own], dtype=np.int32),
     )
 
@@ -180,14 +191,10 @@ def _measure_regains(junction: Junction) -> list[float]:
 
 def build_roads(network: Network, lanes: LaneMap, junctions: Sequence[str]) -> Roads:
     """Return how the junctions' stop lines are reached, in the order of their lanes and ways."""
-    stop_lanes = [
-        lane
-        for id_ in junctions
-        for lane in dict.fromkeys(way.from_lane for way in lanes.ways[id_])
-    ]
+    stop_lanes = list_stop_lanes(lanes, junctions)
     at = {lane: i for i, lane in enumerate(stop_lanes)}
     sensed_at = {lane: i for i, lane in enumerate(lanes.sensed)}
-    reach = {lane: _find_stops(lanes, lane) for lane in lanes.lanes}
+    reach = {lane: find_stops(lanes, lane) for lane in lanes.lanes}
     ours = {
         lane: [(at[stop], m) for stop, m in found if stop in at] for lane, found in reach.items()
     }
@@ -211,16 +218,17 @@ def build_roads(network: Network, lanes: LaneMap, junctions: Sequence[str]) -> R
         [sensed_at[i] for i in by_link.get(way.to_link, ()) if i in sensed_at] for way in ways
     ]
     return Roads(
-        _offsets([len(ours[lane]) for lane in lanes.sensed]),
+        pack_offsets([len(ours[lane]) for lane in lanes.sensed]),
         np.array([stop for lane in lanes.sensed for stop, _ in ours[lane]], dtype=np.int32),
         np.array([m for lane in lanes.sensed for _, m in ours[lane]], dtype=np.float64),
         np.array([lanes.lanes[lane].speed_mps for lane in stop_lanes], dtype=np.float64),
-        _offsets([len(own) for own in beside]),
+        np.full(len(stop_lanes), SENSED_M),
+        pack_offsets([len(own) for own in beside]),
         np.array([mate for own in beside for mate in own], dtype=np.int32),
-        _offsets([len(own) for own in onward]),
+        pack_offsets([len(own) for own in onward]),
         np.array([stop for own in onward for stop, _ in own], dtype=np.int32),
         np.array([m for own in onward for _, m in own], dtype=np.float64),
-        _offsets([len(own) for own in exit_lanes]),
+        pack_offsets([len(own) for own in exit_lanes]),
         np.array([i for own in exit_lanes for i in own], dtype=np.int32),
         np.array([lanes.lanes[lane].length_m for lane in lanes.sensed], dtype=np.float64),
         np.array(
@@ -233,7 +241,7 @@ def build_roads(network: Network, lanes: LaneMap, junctions: Sequence[str]) -> R
     )
 
 
-def _find_stops(lanes: LaneMap, start: str) -> list[tuple[str, float]]:
+def find_stops(lanes: LaneMap, start: str) -> list[tuple[str, float]]:
     """Return the lanes at stop lines that a lane leads to, and the meters from its upstream end."""
     found: dict[str, float] = {}
     edge = [(start, 0.0)]

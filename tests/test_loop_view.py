@@ -1,0 +1,159 @@
+"""What loops let one imagine of the traffic before a stop line."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from laned import add_lanes
+from test_response import TOWN
+
+from traffic.model import Approach, Detector, DetectorKind, Network
+from traffic.optimization.imagined import ROOM
+from traffic.optimization.layout import build_roads
+from traffic.optimization.loop_view import LoopView
+from traffic.readings import LoopBatch, Quality
+
+BACK_M = {"stop": 4.0, "advance": 50.0, "tail": 280.0}  # of 300 m
+KINDS = {
+    "stop": DetectorKind.STOP_LINE,
+    "advance": DetectorKind.ADVANCE,
+    "tail": DetectorKind.TAIL,
+}
+GREEN = {False: 20.0, True: 0.0}  # to seconds of red
+
+
+def build_street(*names: str) -> Network:
+    """The town with these loops on South Street, one lane of 300 m at 14 m/s before J1."""
+    loops = {
+        name: Detector(name, KINDS[name], "s1", 0, 300 - BACK_M[name], "s1_in") for name in names
+    }
+    approach = Approach("s1_in", "J1", ("s1",), ("cross",), 1, 280, {"cross": (0,)})
+    town = add_lanes(TOWN)
+    others = {id_: own for id_, own in town.detectors.items() if own.approach != "s1_in"}
+    approaches = dict(town.approaches) | {"s1_in": approach}
+    return replace(town, detectors=others | loops, approaches=approaches)
+
+
+class Street:
+    """The view of J1, and what it imagines on South Street."""
+
+    def __init__(self, *names: str) -> None:
+        self.network = build_street(*names)
+        assert self.network.lanes is not None
+        self.view = LoopView(self.network, self.network.lanes, ("J1",))
+        self.place = self.network.lanes.sensed.index("s1_0")
+        self.now_s = 0.0
+
+    def tell(
+        self,
+        is_green: bool,
+        counts: dict[str, float] | None = None,
+        on: dict[str, float] | None = None,
+        failed: tuple[str, ...] = (),
+        speed_mps: float = 14.0,
+    ) -> list[float]:
+        """Let a second pass; return the meters to the stop line, the nearest first."""
+        self.now_s += 1.0
+        loops = tuple(sorted(self.view.loops))
+        count = np.array([(counts or {}).get(loop, 0.0) for loop in loops])
+        occupancy = np.array([(on or {}).get(loop, 0.0) for loop in loops])
+        speed = np.where(count > 0, speed_mps, np.nan)
+        quality = np.array(
+            [Quality.MISSING if loop in failed else Quality.GOOD for loop in loops], dtype=np.int8
+        )
+        batch = LoopBatch(self.now_s, 1.0, loops, count, occupancy, speed, quality)
+        phases = self.network.junctions["J1"].phases
+        red_s = np.array([GREEN[is_green] if p.id == "cross" else 0.0 for p in phases])
+        self.view.update(batch, red_s)
+        first, last = self.view.starts[self.place], self.view.starts[self.place + 1]
+        return [300.0 - m for m in self.view.position_m[first:last].tolist()]
+
+
+def test_it_asks_for_the_loops_of_its_junctions_approaches() -> None:
+    street = Street("stop", "advance", "tail")
+    assert street.view.loops == {"stop", "advance", "tail", "h1_stop"}
+    roads = build_roads(street.network, street.network.lanes, ("J1",))  # type: ignore[arg-type]
+    sight_m = street.view.narrow(roads).sight_m
+    assert sight_m.tolist() == [0.0, 280.0]  # the hill has a stop-line loop only
+
+
+def test_one_who_passed_the_tail_loop_comes_on_at_free_speed() -> None:
+    """280 m back at 14 m/s, half a second ago at the mean: 273 - 14 t, as long as t < 16."""
+    street = Street("stop", "advance", "tail")
+    assert street.tell(True, {"tail": 1}) == pytest.approx([273.0])
+    for second in range(1, 16):
+        assert street.tell(True) == pytest.approx([273.0 - 14.0 * second])
+
+
+def test_the_advance_loop_corrects_when_and_the_stop_line_loop_ends_it() -> None:
+    street = Street("stop", "advance", "tail")
+    street.tell(True, {"tail": 1})
+    for _ in range(13):
+        street.tell(True)
+    assert street.tell(True, {"advance": 1}) == pytest.approx([43.0])  # not 77: it came early
+    street.tell(True)
+    assert len(street.tell(True, {"stop": 1})) == 0
+
+
+def test_one_who_never_arrives_is_forgotten() -> None:
+    street = Street("stop", "advance", "tail")
+    street.tell(True, {"tail": 1})
+    seen = [len(street.tell(True)) for _ in range(40)]
+    assert seen[10] == 1
+    assert seen[-1] == 0
+
+
+def test_a_queue_builds_at_red_and_leaves_with_the_counts() -> None:
+    """Five come over both loops and stand at their spacing, the first one on the loop."""
+    street = Street("stop", "advance")
+    for _ in range(5):
+        street.tell(False, {"advance": 1}, {"advance": 0.3})
+        street.tell(False)
+    street.tell(False, {"stop": 1}, {"stop": 0.5}, speed_mps=2.0)
+    for _ in range(10):
+        standing = street.tell(False, on={"stop": 1.0})
+    assert len(standing) == 5
+    assert np.diff(standing) == pytest.approx([7.5] * 4, abs=3.0)
+    for left in (4, 3, 2, 1):
+        street.tell(True, on={"stop": 1.0})
+        assert len(street.tell(True, {"stop": 1}, {"stop": 0.5}, speed_mps=5.0)) >= left
+    street.tell(True)
+    assert len(street.tell(True)) == 0
+
+
+def test_a_covered_loop_tells_of_a_queue_as_far_as_itself() -> None:
+    street = Street("stop", "advance")
+    for _ in range(6):
+        seen = street.tell(False, on={"stop": 1.0, "advance": 1.0})
+    assert len(seen) >= 6
+    assert max(seen) == pytest.approx(46.0, abs=7.5)
+
+
+def test_where_loops_fail_somebody_is_taken_to_wait_at_red() -> None:
+    street = Street("stop", "advance", "tail")
+    street.tell(False)
+    failed = ("stop", "advance", "tail")
+    assert len(street.tell(False, failed=failed)) == 2
+    for _ in range(30):
+        street.tell(True, failed=failed)
+    assert street.tell(True, failed=failed) == []
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.sampled_from([(), ("stop",), ("advance", "tail")]))
+def test_whatever_loops_say_lanes_stay_within_their_bounds(seed: int, failed: tuple) -> None:
+    """Nearest first, between stop line and upstream end, no more than there is room for."""
+    street = Street("stop", "advance", "tail")
+    draw = np.random.default_rng(seed)
+    for _ in range(200):
+        counts = {name: float(draw.choice([0, 0, 0, 1, 2, 7])) for name in BACK_M}
+        on = {name: float(draw.choice([0.0, 0.3, 1.0])) for name in BACK_M}
+        seen = street.tell(bool(draw.random() < 0.5), counts, on, failed)
+        assert len(seen) <= ROOM
+        assert all(0.0 <= m <= 310.0 for m in seen)
+        assert seen == sorted(seen)
+        speeds = street.view.speed_mps[: street.view.starts[-1]]
+        assert np.isfinite(speeds).all()
+        assert (speeds >= 0).all()
