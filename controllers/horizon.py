@@ -1,12 +1,12 @@
 """Signals by a rolling horizon: each second the best plan for who comes, its first step shown."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from operator import itemgetter
 
 import numpy as np
 
 from traffic.control import Command, Observation, Sensing
-from traffic.model import ModelError, Network
+from traffic.model import ModelError, Network, Stage
 from traffic.optimization.arrivals import build_flow, build_queues, gather, note_flow
 from traffic.optimization.decision import decide_all
 from traffic.optimization.heads import build_heads, watch_heads
@@ -17,7 +17,14 @@ from traffic.optimization.service import Weights
 from traffic.readings import LaneBatch
 
 VALID_S = 2.0
-WEIGHTS = Weights(left_s=8.0, left_more_s=1.5, stop_s=6.0, change_s=1.0)
+NOBODY: frozenset[str] = frozenset()
+SEEING = Weights(left_s=8.0, left_more_s=1.5, stop_s=6.0, change_s=1.0)
+# Loops do not show who is caught in a junction, and at too short greens nobody moves there again.
+WEIGHTS: Mapping[Sensing, Weights] = {
+    Sensing.LOOPS: SEEING._replace(gaps_s=8.0, clear_s=4.0),
+    Sensing.LANES: SEEING,
+    Sensing.INTENTIONS: SEEING,
+}
 
 
 class HorizonTeam:
@@ -33,7 +40,7 @@ class HorizonTeam:
         network: Network,
         junctions: Sequence[str],
         needs: Sensing = Sensing.LANES,
-        weights: Weights = WEIGHTS,
+        weights: Weights | None = None,
     ) -> None:
         if network.lanes is None:
             raise ModelError(f"network {network.id}", ["tells no lanes"])
@@ -43,15 +50,15 @@ class HorizonTeam:
         if needs is Sensing.LOOPS:
             self._view = LoopView(network, network.lanes, self.junctions)
         self.loops = frozenset() if self._view is None else self._view.loops
-        self._weights = weights
+        self._weights = WEIGHTS[needs] if weights is None else weights
         self._layout = build_layout(network, network.lanes, self.junctions)
         roads = build_roads(network, network.lanes, self.junctions)
         self._roads = roads if self._view is None else self._view.narrow(roads)
         self._work = build_work(self._layout)
         self._queues = build_queues(self._layout)
         self._flow = build_flow(self._layout)
-        self._stages = [tuple(s.id for s in network.junctions[j].stages) for j in self.junctions]
-        self._stage_at = [{s: i for i, s in enumerate(ids)} for ids in self._stages]
+        self._stages = [network.junctions[j].stages for j in self.junctions]
+        self._stage_at = [{s.id: i for i, s in enumerate(own)} for own in self._stages]
         self._phases = []
         for j in self.junctions:
             ids = [phase.id for phase in network.junctions[j].phases]
@@ -98,10 +105,20 @@ class HorizonTeam:
         )
         note_flow(self._layout, self._queues, self._flow, now_s)
         until_s = now_s + VALID_S
+        clear_s = self._heads.clear_s.tolist()
         return [
-            Command(j, names[a], now_s, until_s, "horizon") if a >= 0 else None
-            for j, names, a in zip(self.junctions, self._stages, self._answer.tolist(), strict=True)
+            None if a < 0 else _build_command(j, stages[a], one, clear, until_s)
+            for j, stages, one, a, clear in zip(
+                self.junctions, self._stages, seen, self._answer.tolist(), clear_s, strict=True
+            )
         ]
+
+
+def _build_command(
+    junction: str, stage: Stage, seen: Observation, clear_s: float, until_s: float
+) -> Command:
+    held = frozenset(p for p in stage.green if seen.red_s[p] > 0) if clear_s > 0 else NOBODY
+    return Command(junction, stage.id, seen.now_s, until_s, "horizon", held)
 
 
 class Horizon:

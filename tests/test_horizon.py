@@ -11,7 +11,8 @@ from test_controllers import build_raw
 from test_response import TOWN
 
 from controllers import build_deciders
-from controllers.horizon import WEIGHTS, Horizon, HorizonTeam
+from controllers.horizon import SEEING as WEIGHTS
+from controllers.horizon import Horizon, HorizonTeam
 from traffic.control import Observation, Sensing
 from traffic.interlock import Interlock
 from traffic.model import ModelError
@@ -143,7 +144,10 @@ class Exhaustive:
         until = min(until, HORIZON_S)
         starts = (start_s, inf) if other == 0 else (inf, start_s)
         more, after = self.serve(other, (starts, served, ready), until)
-        return max(best, worth + more - WEIGHTS.change_s + self.find_best(until, other, after))
+        return max(
+            best,
+            worth + more - WEIGHTS.change_s + self.find_best(until, other, after),
+        )
 
 
 @pytest.mark.parametrize("seed", range(20))

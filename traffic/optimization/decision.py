@@ -7,6 +7,7 @@ from traffic.optimization.horizon import plan_junction
 
 RED_SLACK_S = 2.0  # kept off the longest red
 LONGEST_STAND_S = 100.0  # before a stop line, where a protected green can help
+CAUGHT_S = 2.0  # of standing in green behind somebody who is caught in the junction
 LONGEST_RED_S = 100.0  # of a phase at which somebody waits, where the street allows more
 
 
@@ -14,6 +15,50 @@ LONGEST_RED_S = 100.0  # of a phase at which somebody waits, where the street al
 def decide_all(layout, weights, work, queues, heads, stage, green_s, red_s, answer):  # type: ignore[no-untyped-def]
     for j in range(stage.size):
         answer[j] = _decide(layout, weights, work, queues, heads, j, stage[j], green_s, red_s)
+        if answer[j] >= 0 and stage[j] >= 0:
+            _clear(layout, weights, heads, j, stage[j], answer[j], red_s)
+
+
+@compiled
+def _clear(layout, weights, heads, j, stage, answer, red_s):  # type: ignore[no-untyped-def]
+    """Keep a new stage's phases red while somebody may be caught in the junction.
+
+    Where one lane serves a turn that waits for gaps and others, the one behind him follows into the
+    junction and can leave it only after him. If the next stage starts before that, its own turns
+    meet him there and nobody moves again.
+    """
+    phases = layout.phase0[j + 1] - layout.phase0[j]
+    phase0 = layout.phase0[j]
+    heads.clear_s[j] = max(0.0, heads.clear_s[j] - 1.0)
+    if answer == stage:
+        return
+    heads.clear_s[j] = 0.0
+    if layout.is_permissive[layout.stage0[j] + answer] == 0:
+        return
+    green0 = layout.green0[j] + stage * phases
+    for lane in range(layout.lane0[j], layout.lane0[j + 1]):
+        if heads.stuck_s[lane] < CAUGHT_S and heads.distrust_s[lane] == 0.0:
+            continue
+        gives_way, goes = False, False
+        for w in range(layout.lane_way0[lane], layout.lane_way0[lane + 1]):
+            p = layout.way_phase[w]
+            if p >= 0:
+                gives_way |= layout.green[green0 + p] == 1
+                goes |= layout.green[green0 + p] == 2
+        if gives_way and goes:
+            heads.clear_s[j] = weights.clear_s
+    if heads.clear_s[j] == 0.0:
+        return
+    stages = layout.stage0[j + 1] - layout.stage0[j]
+    change_s = 0.0
+    for p in range(phases):
+        if layout.green[layout.green0[j] + answer * phases + p] > 0:
+            at = layout.delay0[j] + (stage * stages + answer) * phases + p
+            change_s = max(change_s, layout.delay_s[at])
+    heads.clear_s[j] += change_s
+    for p in range(phases):
+        if red_s[phase0 + p] + heads.clear_s[j] + RED_SLACK_S >= layout.max_red_s[phase0 + p]:
+            heads.clear_s[j] = 0.0  # nobody's red may become too long by it
 
 
 @compiled
@@ -50,7 +95,7 @@ def _decide(layout, weights, work, queues, heads, j, now_stage, green_s, red_s):
                     else:
                         left_s = layout.min_green_s[phase0 + q] - green_s[phase0 + q]
                         due_s = max(due_s, between_s + max(0.0, left_s))
-            start_s[p] = max(0.0, due_s)
+            start_s[p] = max(0.0, due_s, heads.clear_s[j])
             settled_s = max(settled_s, start_s[p] + layout.min_green_s[phase0 + p])
     may_hold = True
     longest, longest_s = -1, 0.0
@@ -91,7 +136,10 @@ def _decide(layout, weights, work, queues, heads, j, now_stage, green_s, red_s):
             is_on = layout.green[green0 + s * phases + p] > 0
             if red_s[phase0 + p] == 0.0:
                 if not is_on:
-                    free = max(free, layout.min_green_s[phase0 + p] - green_s[phase0 + p])
+                    least_s = layout.min_green_s[phase0 + p]
+                    if layout.green[green0 + now_stage * phases + p] == 1:
+                        least_s = max(least_s, weights.gaps_s)
+                    free = max(free, least_s - green_s[phase0 + p])
                 elif green_s[phase0 + p] + change_s >= layout.max_green_s[phase0 + p]:
                     free = np.inf  # it would have to end before those who start may
             elif not is_on and red_s[phase0 + p] >= layout.max_red_s[phase0 + p]:

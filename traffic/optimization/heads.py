@@ -18,6 +18,7 @@ STANDING_MPS = 0.5
 STUCK_S = 4.0  # of green without moving, until a lane is not counted on
 STUCK_PERMISSIVE_S = 8.0
 MOST_CAUTION_S = 30.0
+CAUGHT_S = 2.0  # of standing in green behind somebody caught in the junction
 DISTRUST_S = 10.0  # that it is not counted on then
 LEAST_SHARE = 0.02
 SHARE_GAIN = 0.05  # of the newest vehicle
@@ -32,6 +33,7 @@ class Heads(NamedTuple):
     is_denied: NDArray[np.bool_]  # W, the lane's head has shown not to want it
     back_m: NDArray[np.float64]  # L, of the head a second ago
     stood_s: NDArray[np.float64]  # L, since the head came to stand
+    clear_s: NDArray[np.float64]  # J, left in which a new stage stays red, its change included
     owed: NDArray[np.float64]  # W, vehicles that a way has yet to get, while they are dealt
 
 
@@ -54,6 +56,7 @@ def build_heads(layout: Layout) -> Heads:
         np.zeros(ways, dtype=np.bool_),
         np.full(lanes, np.inf),
         np.zeros(lanes),
+        np.zeros(layout.lane0.size - 1),
         np.zeros(ways),
     )
 
