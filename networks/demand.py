@@ -53,12 +53,17 @@ def share_bound(flows: Iterable[Flow], link: str, through: str) -> float:
 
 
 def write_flows(
-    path: Path, net_file: Path, flows: Sequence[Flow], begin_s: float, seed: str
+    path: Path,
+    net_file: Path,
+    flows: Sequence[Flow],
+    begin_s: float,
+    seed: str,
+    piece_s: float = QUARTER_S,
 ) -> Path:
     """Write cars and trucks, named `<purpose>.<number>`, to a route file; return its path.
 
     Each flow draws from a generator of its own, named by seed and position, so that a change in
-    one flow leaves the others as they were. Raises ValueError listing links that the compiled
+    one flow leaves the others as they were. A factor holds for `piece_s`. Raises ValueError listing links that the compiled
     network lacks.
     """
     _check_links(net_file, flows)
@@ -69,7 +74,7 @@ def write_flows(
         route = {"id": f"route{index}", "edges": " ".join(flow.links)}
         ElementTree.SubElement(root, "route", route)
         rng = random.Random(f"{seed}/{index}")
-        for depart_s in _draw_departures(rng, flow, begin_s):
+        for depart_s in _draw_departures(rng, flow, begin_s, piece_s):
             kind = "truck" if rng.random() < TRUCK_SHARE else "car"
             departures.append((round(depart_s, 1), index, kind))
     counts: Counter[str] = Counter()
@@ -90,10 +95,12 @@ def write_flows(
     return path
 
 
-def _draw_departures(rng: random.Random, flow: Flow, begin_s: float) -> Iterable[float]:
-    for quarter, factor in enumerate(flow.factors):
-        now_s = begin_s + quarter * QUARTER_S
-        end_s = now_s + QUARTER_S
+def _draw_departures(
+    rng: random.Random, flow: Flow, begin_s: float, piece_s: float
+) -> Iterable[float]:
+    for piece, factor in enumerate(flow.factors):
+        now_s = begin_s + piece * piece_s
+        end_s = now_s + piece_s
         rate = flow.flow_vph * factor / 3600.0
         while rate > 0 and (now_s := now_s + rng.expovariate(rate)) < end_s:
             yield now_s
