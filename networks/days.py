@@ -46,7 +46,7 @@ CYCLE = (
 )  # fmt: skip
 # Mean and standard deviation of the level, and its least and greatest, 1 on the usual day.
 _LEVELS = {
-    Kind.CALM: (0.79, 0.05, 0.68, 0.86),
+    Kind.CALM: (0.76, 0.05, 0.66, 0.82),
     Kind.NORMAL: (1.02, 0.04, 0.96, 1.10),
     Kind.SURGE: (0.86, 0.03, 0.80, 0.90),
     Kind.INCIDENT: (0.86, 0.04, 0.78, 0.92),

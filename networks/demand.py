@@ -63,8 +63,8 @@ def write_flows(
     """Write cars and trucks, named `<purpose>.<number>`, to a route file; return its path.
 
     Each flow draws from a generator of its own, named by seed and position, so that a change in
-    one flow leaves the others as they were. A factor holds for `piece_s`. Raises ValueError listing links that the compiled
-    network lacks.
+    one flow leaves the others as they were. A factor holds for `piece_s`. Raises ValueError
+    listing links that the compiled network lacks.
     """
     _check_links(net_file, flows)
     root = ElementTree.Element("routes")

@@ -1,0 +1,1 @@
+"""Breakdown warnings: fitted on recorded days, scored on others."""

@@ -1,0 +1,1 @@
+"""Direct forecasts of events, each with its odds: breakdown, spillback, the farthest tail."""

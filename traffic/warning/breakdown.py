@@ -1,0 +1,166 @@
+"""The chance that a bottleneck breaks down, direct from what the loops around it tell.
+
+Features are few and each has a meaning in traffic: the inflow that is forecast against the
+capacity, twice (with the day's ratio to the usual day, and with that of the last minutes); how
+slow, how unsteady and how ever fuller the road ahead of the bottleneck is; and what happens after
+it, where an incident shows long before its queue has come back. What is known of now weighs less
+the farther the lead.
+"""
+
+from collections import deque
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import ndtri
+
+from traffic.flows import find_known
+from traffic.forecasting import Forecast, UsualDay
+from traffic.model import Bottleneck, Network
+from traffic.readings import LoopBatch
+from traffic.units import to_vph
+from traffic.warning.stations import FLOW, OCCUPANCY, SPEED, StationLog, find_stations
+
+Floats = NDArray[np.float64]
+
+LEADS_S = (300.0, 600.0, 900.0, 1200.0, 1500.0, 1800.0)
+FEATURES = (
+    "inflow_excess",  # forecast inflow over capacity, less 1
+    "inflow_sureness",  # standard errors by which the forecast inflow passes capacity
+    "brisk_excess",  # usual inflow times the last minutes' ratio to it, over capacity, less 1
+    "flow_excess",  # flow through the bottleneck now over capacity, less 1
+    "slow",  # 1 less speed over free speed at the slowest watch station
+    "unsteady",  # standard deviation over minutes of that speed over free speed
+    "filling",  # slope of the occupancy ahead of the bottleneck, a minute
+    "slow_beyond",  # 1 less speed over free speed at the slowest station after the bottleneck
+    "held_beyond",  # flow lost between the bottleneck and the stations after it, over capacity
+)
+BEYOND_M = 2600.0  # after the bottleneck's upstream end
+BRISK_S = 600.0  # of the last minutes' ratio
+SHORT_S = 180.0
+MEDIUM_S = 300.0
+LONG_S = 600.0
+FADE_S = 900.0  # time constant by which now tells less of later
+WINDOW_S = 900.0  # of inflow that is held against capacity
+SURE_MOST = 4.0  # standard errors
+
+
+class BreakdownWatch:
+    """Computes FEATURES of one bottleneck; call `hear` with each screened batch, in order."""
+
+    def __init__(
+        self, network: Network, bottleneck: Bottleneck, usual: UsualDay | None = None
+    ) -> None:
+        self._bottleneck = bottleneck
+        self._usual = usual
+        self.log = StationLog(find_stations(network, bottleneck, BEYOND_M))
+        stations = self.log.stations
+        watched = set(bottleneck.watch)
+        self._free = np.array([station.free_mps for station in stations])
+        self._ahead = np.array([bool(watched & set(s.loops)) for s in stations], bool)
+        self._at = np.array([s.link == bottleneck.link for s in stations], bool)
+        self._beyond = np.array([s.back_m <= 0 and s.link != bottleneck.link for s in stations])
+        self._loops = tuple(bottleneck.feeders)
+        self._share = np.array([share for share, _ in bottleneck.feeders.values()], float)
+        self._travel_s = np.array([travel for _, travel in bottleneck.feeders.values()], float)
+        self._ratio: deque[tuple[float, float]] = deque()  # counted, usual veh/h, newest last
+        self.now_s = np.nan
+
+    def hear(self, batch: LoopBatch) -> None:
+        self.log.hear(batch)
+        self.now_s = batch.end_s
+        heard = find_known(batch, batch.count_veh)
+        counts = np.array([heard.get(loop, np.nan) for loop in self._loops], float)
+        flow = self._share * to_vph(counts, batch.interval_s)
+        usual = self._find_usual(np.array([batch.end_s - batch.interval_s / 2]))[0]
+        told = ~np.isnan(flow) & ~np.isnan(usual)
+        self._ratio.append((float(flow[told].sum()), float(usual[told].sum())))
+        while len(self._ratio) * batch.interval_s > BRISK_S:
+            self._ratio.popleft()
+
+    @property
+    def brisk_ratio(self) -> float:
+        """Inflow of the last minutes over the usual day's; NaN while that is not known."""
+        counted = sum(one for one, _ in self._ratio)
+        usual = sum(one for _, one in self._ratio)
+        return counted / usual if usual > 0 and len(self._ratio) > 1 else float("nan")
+
+    def _find_usual(self, times_s: Floats) -> Floats:
+        """Return the usual day's flow bound for the bottleneck, T x feeders; NaN unknown."""
+        if self._usual is None:
+            return np.full((len(times_s), len(self._loops)), np.nan)
+        columns = [self._usual.find_flow(loop, times_s) for loop in self._loops]
+        return self._share * np.array(columns).reshape(len(self._loops), -1).T
+
+    def _find_usual_inflow(self, at_s: float) -> float:
+        """Return the usual inflow over the window that ends then at the bottleneck."""
+        ends_s = at_s - WINDOW_S * (np.arange(3) + 0.5) / 3
+        flows = np.array(
+            [
+                self._find_usual(np.array([end_s - travel_s for travel_s in self._travel_s]))
+                for end_s in ends_s
+            ]
+        )  # window parts x feeders (moment) x feeders
+        return float(np.diagonal(flows, axis1=1, axis2=2).sum(axis=1).mean())
+
+    def compute(self, forecast: Forecast, row: int) -> Floats:
+        """Return FEATURES per lead of the forecast (H x F), NaN where not known."""
+        leads = np.array(forecast.lead_s)
+        capacity = self._bottleneck.capacity_vph
+        values = np.full((len(leads), len(FEATURES)), np.nan)
+        values[:, 0] = forecast.inflow_vph[row, :, 1] / capacity - 1
+        chance = np.clip(forecast.breakdown_chance[row], 1e-9, 1 - 1e-9)
+        values[:, 1] = np.clip(ndtri(chance), -SURE_MOST, SURE_MOST)
+        ratio = self.brisk_ratio
+        usual = np.array([self._find_usual_inflow(self.now_s + lead) for lead in leads])
+        values[:, 2] = ratio * usual / capacity - 1
+        values[:, 3:] = self._tell_now() * np.exp(-leads / FADE_S)[:, None]
+        return values
+
+    def _tell_now(self) -> Floats:
+        """Return the features of now, not yet faded."""
+        log, capacity = self.log, self._bottleneck.capacity_vph
+        flow, speed = log.mean(FLOW, MEDIUM_S), log.mean(SPEED, SHORT_S) / self._free
+        ahead = log.recall(SPEED, MEDIUM_S)[:, self._ahead] / self._free[self._ahead]
+        occupancy = log.recall(OCCUPANCY, LONG_S)[:, self._ahead]
+        through = _find_mean(flow[self._at])
+        beyond = flow[self._beyond]
+        return np.array(
+            [
+                through / capacity - 1,
+                1 - _find_least(speed[self._ahead]),
+                _find_deviation(ahead),
+                _find_slope(occupancy) * 60 / log.interval_s,
+                1 - _find_least(speed[self._beyond]),
+                (through - _find_least(beyond)) / capacity,
+            ]
+        )
+
+
+def _find_mean(values: Floats) -> float:
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if known.size else float("nan")
+
+
+def _find_least(values: Floats) -> float:
+    known = values[~np.isnan(values)]
+    return float(known.min()) if known.size else float("nan")
+
+
+def _find_deviation(rows: Floats) -> float:
+    """Return the greatest standard deviation over time (T x S) of any column."""
+    deviations = [
+        float(column[~np.isnan(column)].std())
+        for column in rows.T
+        if (~np.isnan(column)).sum() >= 3
+    ]
+    return max(deviations, default=float("nan"))
+
+
+def _find_slope(rows: Floats) -> float:
+    """Return the slope by least squares of the mean over columns, T x S, an interval."""
+    means = np.array([_find_mean(row) for row in rows])
+    known = np.flatnonzero(~np.isnan(means))
+    if known.size < 4:
+        return float("nan")
+    centered = known - known.mean()
+    return float((centered @ means[known]) / (centered @ centered))
