@@ -17,6 +17,7 @@ from traffic.parts import Journal
 from traffic.policy import Policy
 from traffic.response import STEPS, ResponsePlan, Responses, Step, build_plan
 from traffic.routing import LinkGraph
+from traffic.warning.foresight import Foreseer
 
 # What a run may compare; "nav" is drivers' own apps on present travel times, without us.
 RESPONSES = ("none", "nav", "gating", "timing", "advice", "full")
@@ -70,6 +71,14 @@ def find_loops(
     return frozenset(loop for one in (*controllers, *teams) for loop in one.loops)
 
 
+def build_forecaster(scenario: Scenario) -> Forecaster | Foreseer:
+    """The forecast, with fitted odds where the scenario's bottlenecks have coefficients."""
+    base = Forecaster(scenario.network, usual=scenario.usual_day)
+    if not scenario.warnings:
+        return base
+    return Foreseer(scenario.network, base, scenario.warnings, scenario.usual_day)
+
+
 def build_engine(
     scenario: Scenario,
     field: Field,
@@ -98,8 +107,8 @@ def build_engine(
         field,
         HealthScreen(network),
         Estimator(network),
-        Forecaster(network, usual=scenario.usual_day),
-        Congestion(network),
+        build_forecaster(scenario),
+        Congestion(network, scenario.alerts),
         Responses(network, plans, diverter=advisor, policy=Policy(chosen)),
         controllers,
         Interlock(

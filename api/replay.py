@@ -10,6 +10,7 @@ from api.assembly import USUAL_CONTROLLER, build_engine
 from controllers import CONTROLLERS
 from networks import load
 from networks.replay_field import ReplayField
+from traffic.alerts.alert import AlertOrder
 from traffic.control import RawReadings
 from traffic.journal import Journal, JournalError, read_header, read_steps
 from traffic.lanes import LEAVES
@@ -63,7 +64,7 @@ def replay_run(folder: Path) -> int:
 
 def _repeat(header: dict[str, Any], recorded: Iterable[str], compared: Iterable[str]) -> int:
     name, response, seed, managed, controller = _read_setup(header)
-    orders: list[tuple[Order, ...]] = []
+    orders: list[tuple[Order | AlertOrder, ...]] = []
     steps = 0
 
     def readings() -> Iterator[RawReadings]:

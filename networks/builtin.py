@@ -11,6 +11,7 @@ from networks.demand import Flow, share_bound, write_flows
 from networks.expressway import build_bottleneck, build_gates
 from networks.loops import write_loops
 from networks.scenario import Scenario
+from networks.scene import find_alert_settings, find_warning_models
 from networks.streets import SATURATION_VPH
 from networks.sumo_xml import read_network
 from networks.usual_day import find_usual_day
@@ -131,6 +132,8 @@ def _build_heishizi(name: str, folder: Path, seed: int) -> Scenario:
         base,
         network=replace(base.network, origin=heishizi.ORIGIN),
         closures=(heishizi.INCIDENT,) if is_incident else (),
+        alerts=find_alert_settings(HEISHIZI),
+        warnings=find_warning_models(HEISHIZI),
         usual_day=find_usual_day(HEISHIZI),
         decision_points=tuple(_decision_points(base.network, heishizi.build_flows())),
         diversion_junctions=_AROUND,

@@ -1,13 +1,15 @@
 """What a simulated morning is made of: roads, demand, drivers, events."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from traffic.alerts.settings import CongestionSettings
 from traffic.forecasting import UsualDay
 from traffic.model import Network
 from traffic.optimization.gating import Gate
 from traffic.response import DecisionPoint
+from traffic.warning.models import WarningModels
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,5 +67,7 @@ class Scenario:
     diversion_junctions: tuple[str, ...] = ()  # signals on the ways around
     dispatch: Dispatch | None = None  # of a command vehicle
     mainline: tuple[str, ...] = ()  # links of the expressway, upstream to downstream
+    alerts: CongestionSettings = field(default_factory=CongestionSettings)  # thresholds
+    warnings: Mapping[str, WarningModels] = field(default_factory=dict)  # bottleneck -> fitted
     usual_day: UsualDay | None = None  # what the bottlenecks' feeders count on days like this
     purposes: tuple[str, ...] = ()  # each vehicle's purpose is the part of its id before the dot

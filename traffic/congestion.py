@@ -2,79 +2,37 @@
 
 One alert per bottleneck at a time. A warning comes from the forecast, a confirmation from the
 speeds of the bottleneck's watch loops; a warning that comes true keeps its id. Each threshold
-has a lower (or higher) one for clearing, and a time to hold, so that alerts do not flicker.
+has a lower (or higher) one for clearing, and a time to hold, so that alerts do not flicker. An
+operator may acknowledge an alert, let it sleep, make it worse or clear it; one that was cleared
+does not come back before its reason has gone, but a jam after a cleared warning is news.
 """
 
 from collections import deque
-from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
-from enum import Enum
+from collections.abc import Iterable
+from dataclasses import replace
 
 import numpy as np
 
+from traffic.alerts.alert import (
+    ALERT_ORDERS,
+    Alert,
+    AlertOrder,
+    AlertRefusal,
+    Cause,
+    Level,
+    LoopReading,
+    Severity,
+)
+from traffic.alerts.causes import find_cause, find_queue, find_severity, find_signs
+from traffic.alerts.settings import CongestionSettings
+from traffic.alerts.texts import tell_alert, tell_tail
 from traffic.estimation import State
 from traffic.forecasting import Forecast
-from traffic.model import Bottleneck, ModelError, Network
+from traffic.model import Bottleneck, Network
 from traffic.readings import LoopBatch, Quality
-from traffic.units import to_clock, to_kmph
+from traffic.units import to_kmph
 
-
-class Level(Enum):
-    """How sure an alert is."""
-
-    WARNING = "warning"
-    CONFIRMED = "confirmed"
-
-
-@dataclass(frozen=True)
-class Alert:
-    """Congestion expected or seen at a bottleneck."""
-
-    id: str
-    bottleneck: str
-    level: Level
-    raised_s: float
-    updated_s: float
-    cleared_s: float | None
-    expected_onset_s: float | None  # of a warning; None once confirmed
-    breakdown_chance: float  # 0..1, NaN when no forecast could be made
-    text: Mapping[str, str]  # language -> text
-    evidence: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class CongestionSettings:
-    """Raises ModelError with all problems at once."""
-
-    warn_chance: float = 0.7
-    clear_chance: float = 0.4
-    warn_updates: int = 4  # forecasts in a row
-    clear_s: float = 600.0  # the chance must stay below clear_chance this long
-    blind_s: float = 1800.0  # without a forecast this long, the old warning no longer counts
-    jam_mps: float = 40 / 3.6  # as a breakdown is defined; a merge may be slower for a moment
-    free_mps: float = 60 / 3.6
-    jam_s: float = 240.0  # below jam_mps, within the last jam_window_s
-    jam_window_s: float = 300.0
-    free_s: float = 300.0  # above free_mps without a break
-    standing_occupancy: float = 0.5  # a loop so covered that nothing passes has a speed of 0
-
-    def __post_init__(self) -> None:
-        problems = [
-            f"{f.name} {getattr(self, f.name)} must be above 0"
-            for f in fields(self)
-            if not getattr(self, f.name) > 0
-        ]
-        if not self.clear_chance < self.warn_chance < 1:
-            problems.append(
-                f"clear_chance {self.clear_chance} must be below warn_chance "
-                f"{self.warn_chance}, which must be below 1"
-            )
-        if not self.jam_mps < self.free_mps:
-            problems.append(f"jam_mps {self.jam_mps} must be below free_mps {self.free_mps}")
-        if not self.jam_s <= self.jam_window_s:
-            problems.append(f"jam_s {self.jam_s} must be at most jam_window_s {self.jam_window_s}")
-        if problems:
-            raise ModelError("congestion settings", problems)
+__all__ = ["Alert", "Congestion", "CongestionSettings", "Level"]
 
 
 class Congestion:
@@ -85,9 +43,21 @@ class Congestion:
         self._watches = [
             _Watch(bottleneck, network, settings) for bottleneck in network.bottlenecks.values()
         ]
+        self.refused: tuple[AlertRefusal, ...] = ()  # of the last update's orders
 
-    def update(self, batch: LoopBatch, state: State, forecast: Forecast) -> tuple[Alert, ...]:
-        """Return the open alerts and those cleared at this update."""
+    def update(
+        self,
+        batch: LoopBatch,
+        state: State,
+        forecast: Forecast,
+        orders: Iterable[AlertOrder] = (),
+    ) -> tuple[Alert, ...]:
+        """Follow the orders; return the open alerts and those cleared at this update."""
+        self.refused = tuple(
+            AlertRefusal(order, reason)
+            for order in orders
+            if (reason := self._follow(order, batch.end_s))
+        )
         row = {bottleneck: i for i, bottleneck in enumerate(forecast.bottlenecks)}
         alerts = []
         for watch in self._watches:
@@ -95,6 +65,15 @@ class Congestion:
             if alert is not None:
                 alerts.append(alert)
         return tuple(alerts)
+
+    def _follow(self, order: AlertOrder, now_s: float) -> str | None:
+        """Carry out an order; return why it cannot be, if it cannot."""
+        if order.kind not in ALERT_ORDERS:
+            return f"unknown kind of order {order.kind!r}, known: {', '.join(ALERT_ORDERS)}"
+        for watch in self._watches:
+            if watch.alert is not None and watch.alert.id == order.alert:
+                return watch.follow_order(order, now_s)
+        return f"no open alert {order.alert}"
 
 
 class _Watch:
@@ -111,7 +90,11 @@ class _Watch:
             detector = network.detectors[loop]
             key = detector.link, round(detector.position_m / 15)
             self._stations.setdefault(key, []).append(loop)
-        self._alert: Alert | None = None
+        self._loops = tuple(dict.fromkeys((*bottleneck.watch, *bottleneck.feeders)))
+        self.alert: Alert | None = None
+        self._closed_by: str | None = None  # who has just cleared the alert
+        self._barred: Level | None = None  # up to which level nothing is raised for now
+        self._calmer_s = 0.0
         self._high_updates = 0
         self._low_s = self._blind_s = self._free_s = 0.0
         self._jams: deque[bool] = deque()  # of the last intervals, newest last
@@ -140,23 +123,56 @@ class _Watch:
             level = Level.CONFIRMED
         elif self._high_updates >= s.warn_updates:
             level = Level.WARNING
-        evidence = self._tell_evidence(forecast, row, speed_mps)
-        return self._follow(level, now_s, chance, onset_s, evidence)
+        if level is None and self._low_s >= s.clear_s and self._free_s >= s.free_s:
+            self._barred = None
+        alert = self._raise_or_keep(level, now_s, chance, onset_s)
+        if alert is None:
+            return None
+        alert = replace(
+            alert,
+            evidence=self._tell_evidence(forecast, row, speed_mps),
+            readings=self._list_readings(batch),
+        )
+        if alert.cleared_s is None:
+            alert = self._judge(alert, forecast, row, interval_s)
+        alert = replace(alert, text=tell_alert(alert, self._place))
+        self.alert = alert if alert.cleared_s is None else None
+        return alert
 
-    def _follow(
-        self,
-        level: Level | None,
-        now_s: float,
-        chance: float,
-        onset_s: float | None,
-        evidence: tuple[str, ...],
+    def follow_order(self, order: AlertOrder, now_s: float) -> str | None:
+        """Do with the open alert what an operator wants; return why it cannot be, if it cannot."""
+        alert = self.alert
+        if alert is None:
+            return f"no open alert {order.alert}"
+        if order.kind == "acknowledge":
+            self.alert = replace(alert, acknowledged_by=order.by, acknowledged_s=now_s)
+        elif order.kind == "snooze":
+            until_s, longest_s = order.until_s, self._settings.longest_snooze_s
+            if until_s is None or not now_s < until_s <= now_s + longest_s:
+                return f"a snooze ends within {longest_s:g} s from now, not at {until_s}"
+            self.alert = replace(alert, snoozed_until_s=until_s)
+        elif order.kind == "escalate":
+            if alert.severity is Severity.CRITICAL:
+                return f"alert {alert.id} is {alert.severity.value} already"
+            worse = list(Severity)[alert.severity.rank + 1]
+            self._calmer_s = 0.0
+            self.alert = replace(alert, severity=worse, escalated_by=order.by, snoozed_until_s=None)
+        else:
+            self._closed_by = order.by
+        return None
+
+    def _raise_or_keep(
+        self, level: Level | None, now_s: float, chance: float, onset_s: float | None
     ) -> Alert | None:
         """Raise, escalate, keep up to date or clear the alert."""
         s = self._settings
-        before = self._alert
+        before = self.alert
         if before is None:
-            if level is None:
+            is_barred = self._barred is level or self._barred is Level.CONFIRMED
+            if level is None or is_barred:
                 return None
+            self._barred = None
+            self._calmer_s = 0.0
             alert = Alert(
                 id=f"{self.bottleneck.id}@{now_s:.0f}",
                 bottleneck=self.bottleneck.id,
@@ -167,22 +183,65 @@ class _Watch:
                 expected_onset_s=onset_s,
                 breakdown_chance=chance,
                 text={},
-                evidence=evidence,
+                evidence=(),
+                settings=s.version,
             )
         else:
-            alert = replace(before, updated_s=now_s, breakdown_chance=chance, evidence=evidence)
-            if level is Level.CONFIRMED:
-                alert = replace(alert, level=Level.CONFIRMED)
+            alert = replace(before, updated_s=now_s, breakdown_chance=chance)
+            if level is Level.CONFIRMED and before.level is not Level.CONFIRMED:
+                alert = replace(alert, level=Level.CONFIRMED, snoozed_until_s=None)
             if onset_s is not None:
                 alert = replace(alert, expected_onset_s=onset_s)
             is_over = self._low_s >= s.clear_s and self._free_s >= s.free_s
-            if is_over and level is None:
+            if self._closed_by is not None:
+                self._barred = alert.level
+                alert = replace(alert, cleared_s=now_s, cleared_by=self._closed_by)
+                self._closed_by = None
+            elif is_over and level is None:
                 alert = replace(alert, cleared_s=now_s)
         if alert.level is Level.CONFIRMED:
             alert = replace(alert, expected_onset_s=None)
-        alert = replace(alert, text=self._tell(alert))
-        self._alert = alert if alert.cleared_s is None else None
         return alert
+
+    def _judge(self, alert: Alert, forecast: Forecast, row: int | None, interval_s: float) -> Alert:
+        """Tell severity, cause and the queue's tail. What is worse holds at once, what is better
+        after a while; a cause once found is kept for another only.
+        """
+        s = self._settings
+        signs, queue = find_signs(forecast, row), find_queue(forecast, row)
+        severity = find_severity(alert.level, queue, s)
+        if severity.rank >= alert.severity.rank:
+            self._calmer_s = 0.0
+        else:
+            self._calmer_s += interval_s
+            if self._calmer_s < s.calmer_s:
+                severity = alert.severity
+        is_worse = severity.rank > alert.severity.rank and alert.raised_s < alert.updated_s
+        cause = find_cause(signs, s)
+        if cause is Cause.RECURRENT and alert.raised_s < alert.updated_s:
+            cause = alert.cause
+        return replace(
+            alert,
+            severity=severity,
+            cause=cause,
+            snoozed_until_s=None if is_worse else alert.snoozed_until_s,
+            advice=tell_tail(queue, alert.updated_s, self._place, s.places),
+        )
+
+    def _list_readings(self, batch: LoopBatch) -> tuple[LoopReading, ...]:
+        """Return what the loops that warnings rest on told."""
+        index = {loop: i for i, loop in enumerate(batch.detectors)}
+        return tuple(
+            LoopReading(
+                loop,
+                float(batch.count_veh[i]),
+                float(batch.occupancy[i]),
+                float(batch.speed_mps[i]),
+                Quality(int(batch.quality[i])).name.lower(),
+            )
+            for loop in self._loops
+            if (i := index.get(loop)) is not None
+        )
 
     def _find_speed(self, batch: LoopBatch) -> float | None:
         """Return the space mean speed at the slowest station of the watch loops, in m/s.
@@ -233,28 +292,3 @@ class _Watch:
         if speed_mps is not None:
             told.append(f"speed {to_kmph(speed_mps):.0f} km/h")
         return tuple(told)
-
-    def _tell(self, alert: Alert) -> dict[str, str]:
-        place, since = self._place, to_clock(alert.raised_s)
-        if alert.cleared_s is not None:
-            at = to_clock(alert.cleared_s)
-            return {
-                "en": f"{place}: congestion alert of {since} cleared at {at}.",
-                "zh": f"{place}：{since} 发布的拥堵预警已于 {at} 解除。",
-            }
-        if alert.level is Level.CONFIRMED:
-            return {
-                "en": f"{place}: congestion confirmed, alert since {since}.",
-                "zh": f"{place}：已确认拥堵，{since} 起预警。",
-            }
-        if alert.expected_onset_s is None:
-            return {
-                "en": f"{place}: congestion possible, alert since {since}.",
-                "zh": f"{place}：可能发生拥堵，{since} 起预警。",
-            }
-        onset = to_clock(alert.expected_onset_s)
-        share = f"{alert.breakdown_chance:.0%}"
-        return {
-            "en": f"{place}: breakdown expected about {onset} (chance {share}).",
-            "zh": f"{place}：预计约 {onset} 发生拥堵（概率 {share}）。",
-        }

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from time import perf_counter
 
+from traffic.alerts.alert import AlertOrder
 from traffic.control import Command, Controller, Field, Observation, RawReadings, Team
 from traffic.interlock import Interlock
 from traffic.parts import Advisor, Congestion, Estimator, Forecaster, Health, Journal, Responses
@@ -56,10 +57,10 @@ class Engine:
 
     def __post_init__(self) -> None:
         self._strategy: Strategy | None = None
-        self._waiting: tuple[Order, ...] = ()
+        self._waiting: tuple[Order | AlertOrder, ...] = ()
         self._teams: list[Team | _Alone] = [*map(_Alone, self.controllers), *self.teams]
 
-    def step(self, orders: Sequence[Order] = ()) -> Snapshot | None:
+    def step(self, orders: Sequence[Order | AlertOrder] = ()) -> Snapshot | None:
         """Run one second; None when the field has ended. Orders wait for the next batch."""
         raw = self.field.read()
         self._waiting += tuple(orders)
@@ -86,11 +87,14 @@ class Engine:
         readings = self.health.screen(batch, now_s)
         state = self.estimator.update(readings)
         forecast = self.forecaster.update(readings, state)
-        alerts = self.congestion.update(readings, state, forecast)
-        response = self.responses.update(readings, state, forecast, alerts, self._waiting)
+        of_alerts = tuple(order for order in self._waiting if isinstance(order, AlertOrder))
+        of_plans = tuple(order for order in self._waiting if isinstance(order, Order))
         self._waiting = ()
+        alerts = self.congestion.update(readings, state, forecast, of_alerts)
+        response = self.responses.update(readings, state, forecast, alerts, of_plans)
         advisories = self.advisor.update(readings, state, forecast, response)
-        return Strategy(readings, state, forecast, alerts, response, advisories)
+        refused = self.congestion.refused
+        return Strategy(readings, state, forecast, alerts, response, advisories, refused)
 
     def _decide_all(self, raw: RawReadings) -> tuple[list[Command], dict[str, str]]:
         asked = self._strategy.response.junctions if self._strategy else {}

@@ -9,11 +9,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from enum import Enum
 from functools import cache
-from math import isnan
+from math import isfinite
 from typing import Any, Protocol
 
 import numpy as np
 
+from traffic.alerts.alert import AlertOrder
 from traffic.control import RawReadings
 from traffic.lanes import UNKNOWN_TURN
 from traffic.readings import LaneBatch, LoopBatch
@@ -40,18 +41,18 @@ def _name_fields(kind: Any) -> tuple[str, ...]:
 
 
 def _plain(value: Any) -> Any:
-    """Domain values as JSON: dataclasses by field, sets in order, NaN as null."""
+    """Domain values as JSON: dataclasses by field, sets in order, NaN and infinity as null."""
     kind: Any = type(value)
     if kind in _AS_IT_IS:
         return value
     if kind is float:
-        return None if isnan(value) else value
+        return value if isfinite(value) else None
     if names := _name_fields(kind):
         return {name: _plain(getattr(value, name)) for name in names}
     if isinstance(value, Enum):
         return value.value
     if isinstance(value, np.floating):
-        return None if np.isnan(value) else float(value)
+        return float(value) if np.isfinite(value) else None
     if isinstance(value, np.integer):
         return int(value)
     if isinstance(value, np.ndarray):
@@ -148,6 +149,8 @@ class Journal:
             line["alerts"] = _plain(strategy.alerts)
             line["response"] = _plain(strategy.response)
             line["advisories"] = _plain(strategy.advisories)
+            if strategy.alert_refusals:
+                line["alert_refusals"] = _plain(strategy.alert_refusals)
         for name, values in (("wanted", snapshot.wanted), ("vetoes", snapshot.vetoes)):
             if values:
                 line[name] = _plain(values)
@@ -183,7 +186,13 @@ def read_header(lines: Iterable[str]) -> dict[str, Any]:
     return header
 
 
-def read_steps(lines: Iterable[str]) -> Iterator[tuple[RawReadings, tuple[Order, ...]]]:
+def _read_order(order: Mapping[str, Any]) -> Order | AlertOrder:
+    return AlertOrder(**order) if "alert" in order else Order(**order)
+
+
+def read_steps(
+    lines: Iterable[str],
+) -> Iterator[tuple[RawReadings, tuple[Order | AlertOrder, ...]]]:
     """Yield what the engine was given at each step. Raises JournalError naming the line."""
     loops: dict[str, tuple[str, ...]] = {}
     for number, line in enumerate(_parse(lines), 1):
@@ -199,7 +208,7 @@ def read_steps(lines: Iterable[str]) -> Iterator[tuple[RawReadings, tuple[Order,
                     {},
                     _unpack_lanes(lanes) if lanes is not None else None,
                 )
-                yield raw, tuple(Order(**order) for order in line.get("orders", ()))
+                yield raw, tuple(_read_order(order) for order in line.get("orders", ()))
         except (KeyError, TypeError, IndexError, ValueError) as error:
             raise JournalError(f"line {number}: {type(error).__name__} {error}") from error
 

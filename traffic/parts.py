@@ -3,6 +3,7 @@
 from typing import Protocol
 
 from traffic.advisory import Advisory
+from traffic.alerts.alert import AlertOrder, AlertRefusal
 from traffic.congestion import Alert
 from traffic.estimation import State
 from traffic.forecasting import Forecast
@@ -24,7 +25,18 @@ class Forecaster(Protocol):
 
 
 class Congestion(Protocol):
-    def update(self, batch: LoopBatch, state: State, forecast: Forecast) -> tuple[Alert, ...]: ...
+    @property
+    def refused(self) -> tuple[AlertRefusal, ...]:
+        """Orders of the last update that could not be followed."""
+        ...
+
+    def update(
+        self,
+        batch: LoopBatch,
+        state: State,
+        forecast: Forecast,
+        orders: tuple[AlertOrder, ...],
+    ) -> tuple[Alert, ...]: ...
 
 
 class Responses(Protocol):

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from traffic.advisory import Advisory
+from traffic.alerts.alert import AlertOrder, AlertRefusal
 from traffic.congestion import Alert
 from traffic.control import Aspect, Command, RawReadings
 from traffic.estimation import State
@@ -23,6 +24,7 @@ class Strategy:
     alerts: tuple[Alert, ...]
     response: Response
     advisories: tuple[Advisory, ...]
+    alert_refusals: tuple[AlertRefusal, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,7 @@ class Snapshot:
 
     time_s: float
     raw: RawReadings
-    orders: tuple[Order, ...]
+    orders: tuple[Order | AlertOrder, ...]
     strategy: Strategy | None  # None until the first batch
     is_fresh: bool  # the strategy was made in this step
     wanted: tuple[Command, ...]

@@ -1,7 +1,6 @@
 """Fits the hazard models on recorded days."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,20 +9,12 @@ from scipy.special import logit
 from api.warning.series import DaySeries, with_odds
 from traffic.warning import breakdown, spillback
 from traffic.warning.hazard import HazardModel, fit_hazard
+from traffic.warning.models import BREAKDOWN, QUEUE, WarningModels
 
 Floats = NDArray[np.float64]
 
-BREAKDOWN, QUEUE = "breakdown", "queue"
 RIDGE = 30.0  # moments 30 s apart tell much the same: some dozens are worth one
 ODDS = spillback.FEATURES.index("breakdown")
-
-
-@dataclass(frozen=True)
-class WarningModels:
-    """What was fitted for one bottleneck."""
-
-    breakdown: HazardModel
-    queue: HazardModel
 
 
 def is_at_risk(series: DaySeries) -> NDArray[np.bool_]:

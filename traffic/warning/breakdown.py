@@ -8,6 +8,7 @@ the farther the lead.
 """
 
 from collections import deque
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +23,6 @@ from traffic.warning.stations import FLOW, OCCUPANCY, SPEED, StationLog, find_st
 
 Floats = NDArray[np.float64]
 
-LEADS_S = (300.0, 600.0, 900.0, 1200.0, 1500.0, 1800.0)
 FEATURES = (
     "inflow_excess",  # forecast inflow over capacity, less 1
     "inflow_sureness",  # standard errors by which the forecast inflow passes capacity
@@ -34,14 +34,28 @@ FEATURES = (
     "slow_beyond",  # 1 less speed over free speed at the slowest station after the bottleneck
     "held_beyond",  # flow lost between the bottleneck and the stations after it, over capacity
 )
+FLOW_EXCESS = FEATURES.index("flow_excess")  # the first of those of now
 BEYOND_M = 2600.0  # after the bottleneck's upstream end
 BRISK_S = 600.0  # of the last minutes' ratio
+BEFORE_S = 1800.0  # how long ago a ratio is compared with
 SHORT_S = 180.0
 MEDIUM_S = 300.0
 LONG_S = 600.0
 FADE_S = 900.0  # time constant by which now tells less of later
 WINDOW_S = 900.0  # of inflow that is held against capacity
 SURE_MOST = 4.0  # standard errors
+
+
+@dataclass(frozen=True, slots=True)
+class Signs:
+    """What tells causes apart; NaN where not known."""
+
+    flow_share: float  # through the bottleneck now, over capacity
+    slow_beyond: float  # 1 less speed over free speed at the slowest station after it
+    held_beyond: float  # flow lost between the bottleneck and those stations, over capacity
+    ratio: float  # inflow of the last minutes over the usual day's
+    ratio_before: float  # the same, half an hour before
+    good_share: float  # of the loops that warnings rest on, 0..1
 
 
 class BreakdownWatch:
@@ -63,6 +77,9 @@ class BreakdownWatch:
         self._share = np.array([share for share, _ in bottleneck.feeders.values()], float)
         self._travel_s = np.array([travel for _, travel in bottleneck.feeders.values()], float)
         self._ratio: deque[tuple[float, float]] = deque()  # counted, usual veh/h, newest last
+        self._ratios: deque[float] = deque()  # brisk ratios, newest last
+        self._asked = frozenset((*bottleneck.watch, *bottleneck.feeders))
+        self._good_share = float("nan")
         self.now_s = np.nan
 
     def hear(self, batch: LoopBatch) -> None:
@@ -76,6 +93,24 @@ class BreakdownWatch:
         self._ratio.append((float(flow[told].sum()), float(usual[told].sum())))
         while len(self._ratio) * batch.interval_s > BRISK_S:
             self._ratio.popleft()
+        self._ratios.append(self.brisk_ratio)
+        while len(self._ratios) * batch.interval_s > BEFORE_S:
+            self._ratios.popleft()
+        known = sum(loop in heard for loop in self._asked)
+        self._good_share = known / max(len(self._asked), 1)
+
+    def build_signs(self) -> Signs:
+        now = self._tell_now()
+        before = self._ratios[0] if self._ratios else float("nan")
+        at = FEATURES.index
+        return Signs(
+            float(now[0]) + 1,
+            float(now[at("slow_beyond") - FLOW_EXCESS]),
+            float(now[at("held_beyond") - FLOW_EXCESS]),
+            self.brisk_ratio,
+            before,
+            self._good_share,
+        )
 
     @property
     def brisk_ratio(self) -> float:
@@ -113,7 +148,7 @@ class BreakdownWatch:
         ratio = self.brisk_ratio
         usual = np.array([self._find_usual_inflow(self.now_s + lead) for lead in leads])
         values[:, 2] = ratio * usual / capacity - 1
-        values[:, 3:] = self._tell_now() * np.exp(-leads / FADE_S)[:, None]
+        values[:, FLOW_EXCESS:] = self._tell_now() * np.exp(-leads / FADE_S)[:, None]
         return values
 
     def _tell_now(self) -> Floats:
