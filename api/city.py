@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from networks.sumo_field import SumoField
+from traffic.alerts.alert import AlertOrder
 from traffic.engine import Engine
 from traffic.response import Life, Order, Step
 from traffic.snapshot import Snapshot
@@ -15,7 +16,7 @@ class SimulatedCity:
         self._engine = engine
         self._field = field
 
-    def step(self, orders: Sequence[Order] = ()) -> Snapshot | None:
+    def step(self, orders: Sequence[Order | AlertOrder] = ()) -> Snapshot | None:
         """Run one second, as `Engine.step`."""
         snapshot = self._engine.step(orders)
         if snapshot is not None:

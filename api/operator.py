@@ -1,6 +1,5 @@
 """The operator's door: what the road does, orders to the engine, a stream of what changes."""
 
-import hmac
 import json
 import logging
 import secrets
@@ -12,20 +11,20 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Response
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from sse_starlette import EventSourceResponse, ServerSentEvent
 from sse_starlette.sse import SendTimeoutError
 from starlette.types import Receive, Scope, Send
 
 from api import schemas
 from api.partners import format_utc
-from api.problems import TooManyReadersError, UnauthorizedError, build_problem, describe_problems
-from api.schemas import AlertsOut, HealthOut, OrderIn, PlanOut, PlansOut, StateOut
+from api.problems import TooManyReadersError, build_problem, describe_problems
+from api.schemas import HealthOut, OrderIn, PlanOut, PlansOut, StateOut
 from api.service import Condition, PlanView, Published, Service
 from api.settings import Settings
+from api.tokens import build_token_check
+from traffic.congestion import Alert
 
 log = logging.getLogger(__name__)
-bearer = HTTPBearer(auto_error=False, description="The token that orders need.")
 
 
 @dataclass(frozen=True)
@@ -121,6 +120,19 @@ class EventStream(EventSourceResponse):
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
+def _tell_apart(alert: Alert) -> tuple[object, ...]:
+    """What makes an alert news; its text and readings change with each batch."""
+    return (
+        alert.level,
+        alert.severity,
+        alert.cause,
+        alert.cleared_s,
+        alert.acknowledged_s,
+        alert.snoozed_until_s,
+        alert.escalated_by,
+    )
+
+
 def describe_changes(
     service: Service, settings: Settings, before: Published, after: Published
 ) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -131,9 +143,9 @@ def describe_changes(
     if after.strategy is None or after.strategy is before.strategy:
         return
     old = before.strategy
-    known = {a.id: (a.level, a.cleared_s) for a in old.alerts} if old else {}
+    known = {a.id: _tell_apart(a) for a in old.alerts} if old else {}
     for alert in after.strategy.alerts:
-        if known.get(alert.id) != (alert.level, alert.cleared_s):
+        if known.get(alert.id) != _tell_apart(alert):
             yield "alert", schemas.build_alert(alert, settings.to_utc).model_dump(mode="json")
     for plan in service.plans.values():
         active = after.find_active(plan.id)
@@ -142,6 +154,8 @@ def describe_changes(
             yield "response", schemas.build_plan(view, settings.to_utc).model_dump(mode="json")
     for refusal in after.strategy.response.refused:
         yield "refusal", schemas.build_refusal(refusal).model_dump(mode="json")
+    for denied in after.strategy.alert_refusals:
+        yield "refusal", schemas.build_alert_refusal(denied).model_dump(mode="json")
     advised = {a.id: a for a in old.advisories} if old else {}
     for advisory in after.strategy.advisories:
         if advisory != advised.pop(advisory.id, None):
@@ -164,13 +178,7 @@ def build_router(service: Service, settings: Settings, events: EventLog, token: 
     junctions = {a.id: a.junction for a in service.network.approaches.values()}
     to_utc = settings.to_utc
 
-    def require_token(
-        given: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)],
-    ) -> None:
-        if given is None:
-            raise UnauthorizedError("give the operator's token as `Authorization: Bearer ...`")
-        if not hmac.compare_digest(given.credentials.encode(), token.encode()):
-            raise UnauthorizedError("the token is not the operator's")
+    require_token = build_token_check(token)
 
     def report_health() -> HealthOut:
         return schemas.build_health(service.check_health(), service.published, to_utc)
@@ -195,15 +203,6 @@ def build_router(service: Service, settings: Settings, events: EventLog, token: 
     async def get_state() -> StateOut:
         snapshot = service.get_snapshot()
         return schemas.build_state(snapshot, report_health(), names, junctions, to_utc)
-
-    @router.get("/alerts", summary="Open alerts", responses=describe_problems(503))
-    async def get_alerts() -> AlertsOut:
-        snapshot = service.get_snapshot()
-        alerts = snapshot.strategy.alerts if snapshot.strategy else ()
-        return AlertsOut(
-            time=to_utc(snapshot.time_s),
-            alerts=[schemas.build_alert(a, to_utc) for a in alerts if a.cleared_s is None],
-        )
 
     @router.get("/responses", summary="Response plans", responses=describe_problems(503))
     async def get_responses() -> PlansOut:

@@ -13,7 +13,12 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from api.schemas import ProblemOut
-from api.service import NotReadyError, OrderImpossibleError, UnknownPlanError
+from api.service import (
+    NotReadyError,
+    OrderImpossibleError,
+    UnknownAlertError,
+    UnknownPlanError,
+)
 
 MEDIA_TYPE = "application/problem+json"
 TYPE_PREFIX = "tag:traffic-response,2025:"
@@ -45,6 +50,7 @@ KINDS: Mapping[type[Exception], Kind] = {
         "A valid token is needed",
         {"WWW-Authenticate": 'Bearer realm="traffic"'},
     ),
+    UnknownAlertError: Kind(HTTPStatus.NOT_FOUND, "unknown-alert", "No such open alert"),
     UnknownPlanError: Kind(HTTPStatus.NOT_FOUND, "unknown-plan", "No such response plan"),
     OrderImpossibleError: Kind(
         HTTPStatus.CONFLICT, "order-impossible", "The order cannot take effect"

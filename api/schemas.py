@@ -4,13 +4,14 @@ Moments are UTC (RFC 3339), lengths of time are seconds, ratios 0..1; what is no
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from api.service import Health, PlanView, Published
+from traffic.alerts.alert import AlertOrder, AlertRefusal
 from traffic.congestion import Alert
 from traffic.estimation import State
 from traffic.response import Refusal
@@ -94,6 +95,22 @@ class StateOut(Wire):
     vetoes: list[str] = Field(description="Commands that the interlock refused in this second.")
 
 
+class LoopReadingOut(Wire):
+    """What one loop told in the last batch."""
+
+    loop: str
+    count_veh: float | None
+    occupancy: float | None
+    speed_mps: float | None
+    quality: str = Field(examples=["good"])
+
+
+class AlertPendingOut(Wire):
+    kind: str = Field(examples=["acknowledge"])
+    by: str
+    at: datetime
+
+
 class AlertOut(Wire):
     """A congestion alert; cleared is null while it is open."""
 
@@ -107,11 +124,35 @@ class AlertOut(Wire):
     breakdown_chance: float | None
     text: dict[str, str] = Field(examples=[TEXT_EXAMPLE])
     evidence: list[str]
+    severity: Literal["minor", "major", "critical"]
+    cause: Literal["recurrent", "incident", "demand surge", "detector fault"]
+    advice: dict[str, str] = Field(
+        description="On the queue's farthest tail, for the police; empty when none is likely.",
+        examples=[{"en": "Slow from Exit 2 to G50, tail near Exit 2 at 07:40.", "zh": "..."}],
+    )
+    readings: list[LoopReadingOut] = Field(description="The newest behind it.")
+    acknowledged_by: str | None
+    acknowledged: datetime | None
+    snoozed_until: datetime | None = Field(description="It wakes before that when it gets worse.")
+    escalated_by: str | None
+    cleared_by: str | None = Field(description="An operator; null when it cleared by itself.")
+    settings: str = Field(description="Version of the thresholds.", examples=["heishizi-1"])
+    pending: list[AlertPendingOut] = Field(description="Orders that are heeded with next batch.")
+
+
+class AlertRefusalOut(Wire):
+    """An order on an alert that the engine could not follow."""
+
+    kind: str
+    alert: str
+    by: str
+    reason: str
 
 
 class AlertsOut(Wire):
     time: datetime
     alerts: list[AlertOut]
+    refused: list[AlertRefusalOut] = Field(description="At the last batch of readings.")
 
 
 class OrderIn(BaseModel):
@@ -124,6 +165,12 @@ class OrderIn(BaseModel):
 
     who: Who = "operator"
     why: Why = ""
+
+
+class SnoozeIn(OrderIn):
+    """How long an alert sleeps; a scene's settings may allow less."""
+
+    for_s: Annotated[float, Field(gt=0, le=86_400)] = 900.0
 
 
 class PendingOut(Wire):
@@ -232,7 +279,7 @@ def build_state(
     )
 
 
-def build_alert(alert: Alert, to_utc: ToUtc) -> AlertOut:
+def build_alert(alert: Alert, to_utc: ToUtc, pending: Sequence[AlertOrder] = ()) -> AlertOut:
     return AlertOut(
         id=alert.id,
         bottleneck=alert.bottleneck,
@@ -244,7 +291,32 @@ def build_alert(alert: Alert, to_utc: ToUtc) -> AlertOut:
         breakdown_chance=_number(alert.breakdown_chance),
         text=dict(alert.text),
         evidence=list(alert.evidence),
+        severity=alert.severity.value,
+        cause=alert.cause.value,
+        advice=dict(alert.advice),
+        readings=[
+            LoopReadingOut(
+                loop=reading.loop,
+                count_veh=_number(reading.count_veh),
+                occupancy=_number(reading.occupancy),
+                speed_mps=_number(reading.speed_mps),
+                quality=reading.quality,
+            )
+            for reading in alert.readings
+        ],
+        acknowledged_by=alert.acknowledged_by,
+        acknowledged=_moment(to_utc, alert.acknowledged_s),
+        snoozed_until=_moment(to_utc, alert.snoozed_until_s if alert.is_snoozed else None),
+        escalated_by=alert.escalated_by,
+        cleared_by=alert.cleared_by,
+        settings=alert.settings,
+        pending=[AlertPendingOut(kind=one.kind, by=one.by, at=to_utc(one.at_s)) for one in pending],
     )
+
+
+def build_alert_refusal(refusal: AlertRefusal) -> AlertRefusalOut:
+    order = refusal.order
+    return AlertRefusalOut(kind=order.kind, alert=order.alert, by=order.by, reason=refusal.reason)
 
 
 def build_plan(view: PlanView, to_utc: ToUtc) -> PlanOut:

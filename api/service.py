@@ -19,6 +19,7 @@ from typing import Protocol
 import numpy as np
 
 from traffic.advisory import Advisory
+from traffic.alerts.alert import Alert, AlertOrder
 from traffic.model import ModelError, Network
 from traffic.readings import Quality
 from traffic.response import ActivePlan, Life, Order, ResponsePlan
@@ -28,6 +29,7 @@ PACE_STEPS = 60  # over which the pace is measured
 SLOW_SHARE = 0.9  # of the asked pace, below which the service is degraded
 BAD_LOOP_SHARE = 0.1  # of loops not trusted, above which the service is degraded
 MIN_SPEED = 1 / 3600  # simulated seconds a real second
+KEPT_ORDERS = 100  # on alerts, to tell which are pending
 MAX_LAG_S = 1.0  # real seconds that the engine may catch up
 
 log = logging.getLogger(__name__)
@@ -36,13 +38,17 @@ log = logging.getLogger(__name__)
 class Steps(Protocol):
     """What the service needs of an engine."""
 
-    def step(self, orders: Sequence[Order] = ()) -> Snapshot | None:
+    def step(self, orders: Sequence[Order | AlertOrder] = ()) -> Snapshot | None:
         """Run one second; None when the field has ended."""
         ...
 
 
 class UnknownPlanError(LookupError):
     """No response plan has that id."""
+
+
+class UnknownAlertError(LookupError):
+    """No open alert has that id."""
 
 
 class OrderImpossibleError(RuntimeError):
@@ -109,6 +115,14 @@ class PlanView:
         return self.active is not None and self.active.life is Life.ACTIVE
 
 
+@dataclass(frozen=True)
+class AlertView:
+    """An open alert, and the orders that the engine has yet to heed."""
+
+    alert: Alert
+    pending: tuple[AlertOrder, ...]
+
+
 Listener = Callable[[Published, Published], None]
 
 
@@ -141,9 +155,10 @@ class Service:
         self._plans = {plan.id: plan for plan in plans}
         # One slow step is no silence.
         self._stale_s = max(stale_s, 3 / speed)
-        self._orders: deque[Order] = deque()
+        self._orders: deque[Order | AlertOrder] = deque()
         self._ordered = 0
         self._last: dict[str, tuple[int, Order]] = {}
+        self._of_alerts: deque[tuple[int, AlertOrder]] = deque(maxlen=KEPT_ORDERS)
         self._stopping = Event()
         self._executor = ThreadPoolExecutor(1, "engine")
         self._future: Future[None] | None = None
@@ -184,6 +199,19 @@ class Service:
         Called from one thread only. Raises UnknownPlanError, OrderImpossibleError.
         """
         view = self.get_plan(plan_id)
+        now_s = self._require_heed()
+        if view.will_be_active == (kind == "activate"):
+            if kind == "stop" and view.active is None and not self._was_stopped(plan_id):
+                raise OrderImpossibleError(f"plan {plan_id} stands by: there is nothing to stop")
+            return view, False
+        order = Order(kind, plan_id, by, now_s)
+        self._ordered += 1
+        self._last[plan_id] = (self._ordered, order)
+        self._orders.append(order)
+        return self.get_plan(plan_id), True
+
+    def _require_heed(self) -> float:
+        """Return the moment of the last step; raises OrderImpossibleError when none will heed."""
         published, health = self._published, self.check_health()
         if published.engine is not EngineState.RUNNING or published.snapshot is None:
             raise OrderImpossibleError(
@@ -191,15 +219,38 @@ class Service:
             )
         if health.condition is Condition.RED:
             raise OrderImpossibleError("; ".join(health.reasons))
-        if view.will_be_active == (kind == "activate"):
-            if kind == "stop" and view.active is None and not self._was_stopped(plan_id):
-                raise OrderImpossibleError(f"plan {plan_id} stands by: there is nothing to stop")
-            return view, False
-        order = Order(kind, plan_id, by, published.snapshot.time_s)
-        self._ordered += 1
-        self._last[plan_id] = (self._ordered, order)
-        self._orders.append(order)
-        return self.get_plan(plan_id), True
+        return published.snapshot.time_s
+
+    def list_pending(self, alert_id: str) -> tuple[AlertOrder, ...]:
+        """Return the orders on an alert that the engine has yet to heed."""
+        heeded = self._published.heeded
+        return tuple(
+            order
+            for number, order in self._of_alerts
+            if number > heeded and order.alert == alert_id
+        )
+
+    def order_alert(
+        self, kind: str, alert_id: str, by: str, for_s: float | None = None
+    ) -> AlertView:
+        """Queue an order on an open alert, unless the same is pending.
+
+        Called from one thread only. Raises UnknownAlertError, OrderImpossibleError.
+        """
+        now_s = self._require_heed()
+        strategy = self._published.strategy
+        alerts = strategy.alerts if strategy else ()
+        still = {alert.id: alert for alert in alerts if alert.cleared_s is None}
+        if alert_id not in still:
+            known = ", ".join(sorted(still)) or "none"
+            raise UnknownAlertError(f"no open alert {alert_id[:100]!r}; there are: {known}")
+        until_s = None if for_s is None else now_s + for_s
+        order = AlertOrder(kind, alert_id, by, now_s, until_s)
+        if not any(one.kind == kind for one in self.list_pending(alert_id)):
+            self._ordered += 1
+            self._of_alerts.append((self._ordered, order))
+            self._orders.append(order)
+        return AlertView(still[alert_id], self.list_pending(alert_id))
 
     def _was_stopped(self, plan_id: str) -> bool:
         last = self._last.get(plan_id)

@@ -17,6 +17,7 @@ from api.app import create_app
 from api.service import Service
 from api.settings import Settings
 from traffic.advisory import Advisory
+from traffic.alerts.alert import AlertOrder
 from traffic.congestion import Alert, Level
 from traffic.control import RawReadings
 from traffic.estimation import State
@@ -112,11 +113,12 @@ class FakeEngine:
         self.closed = Event()
         self.heeded: list[Order] = []
         self._now_s = BEGIN_S
-        self._waiting: list[Order] = []
+        self._waiting: list[Order | AlertOrder] = []
+        self.heeded_alerts: list[AlertOrder] = []
         self._active: dict[str, ActivePlan] = {}
         self._strategy: Strategy | None = None
 
-    def step(self, orders: Sequence[Order] = ()) -> Snapshot | None:
+    def step(self, orders: Sequence[Order | AlertOrder] = ()) -> Snapshot | None:
         self.go.wait(10)
         if self.failure is not None:
             raise self.failure
@@ -134,6 +136,9 @@ class FakeEngine:
 
     def _plan(self) -> Strategy:
         for order in self._waiting:
+            if isinstance(order, AlertOrder):
+                self.heeded_alerts.append(order)
+                continue
             plan = PLAN if order.plan == PLAN.id else OTHER
             life = Life.ACTIVE if order.kind == "activate" else Life.RECOVERING
             self._active[order.plan] = ActivePlan(plan, life, self._now_s, order.by)

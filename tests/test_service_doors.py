@@ -222,6 +222,10 @@ def test_the_description_covers_every_door_with_its_problems(shared: httpx.Clien
         for path in (
             "state",
             "alerts",
+            "alerts/{alert_id}/acknowledge",
+            "alerts/{alert_id}/snooze",
+            "alerts/{alert_id}/escalate",
+            "alerts/{alert_id}/clear",
             "responses",
             "responses/{plan_id}/activate",
             "responses/{plan_id}/stop",

@@ -13,7 +13,7 @@ from traffic.estimation import Estimator
 from traffic.forecasting import Forecast, Forecaster
 from traffic.health import HealthScreen
 from traffic.readings import LoopBatch
-from traffic.warning.breakdown import BreakdownWatch
+from traffic.warning.breakdown import BreakdownWatch, Signs
 from traffic.warning.spillback import QueueWatch, Storage
 
 Floats = NDArray[np.float64]
@@ -35,6 +35,7 @@ class DaySeries:
     forecasts: tuple[Forecast, ...]  # N
     queue: Floats  # N x P x H x F, spillback.FEATURES at S x 3 places, breakdown's odds left out
     batches: tuple[LoopBatch, ...]  # N, screened
+    signs: tuple[Signs, ...]  # N
 
     @property
     def to_onset_s(self) -> Floats:
@@ -71,7 +72,7 @@ def build_series(record: DayRecord, scenario: Scenario, bottleneck_id: str) -> D
     watch = BreakdownWatch(network, bottleneck, scenario.usual_day)
     queue = QueueWatch(network, bottleneck, watch.log)
     places_m = queue.list_places_m().ravel()
-    screened, forecasts, chances, features, queues, tails = [], [], [], [], [], []
+    screened, forecasts, chances, features, queues, tails, signs = [], [], [], [], [], [], []
     for raw in spoil_day(record, day, scenario):
         batch = health.screen(raw, raw.end_s)
         forecast = forecaster.update(batch, estimator.update(batch))
@@ -82,6 +83,7 @@ def build_series(record: DayRecord, scenario: Scenario, bottleneck_id: str) -> D
         chances.append(forecast.breakdown_chance[row])
         features.append(watch.compute(forecast, row))
         tails.append(queue.tail_m)
+        signs.append(watch.build_signs())
         nothing = np.full(len(forecast.lead_s), 0.5)
         queues.append(queue.compute(forecast, row, nothing, places_m))
     return DaySeries(
@@ -97,6 +99,7 @@ def build_series(record: DayRecord, scenario: Scenario, bottleneck_id: str) -> D
         tuple(forecasts),
         np.array(queues),
         tuple(screened),
+        tuple(signs),
     )
 
 
