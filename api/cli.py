@@ -17,6 +17,7 @@ from api.planning.command import check_file, parse_method, parse_periods
 from api.planning.methods import METHODS
 from api.runs import Run
 from api.seeds import MAX_SEED, parse_seeds
+from api.warning import command as warning
 from controllers import CONTROLLERS
 from networks import SCENARIOS, load
 from networks.scenario import Scenario
@@ -28,6 +29,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(benchmark.app, name="bench")
+app.add_typer(warning.app, name="warning")
 console = Console(emoji=False)
 errors = Console(stderr=True, emoji=False, markup=False, highlight=False, soft_wrap=True)
 

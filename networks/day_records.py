@@ -7,7 +7,7 @@ for scoring alone.
 import json
 import zipfile
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,6 @@ from networks.days import Day, DayBuilder
 from networks.sumo_field import SumoField
 from networks.truth import Truth, TruthSampler
 from traffic.model import ModelError
-from traffic.optimization.gating import Gate
 from traffic.performance import build_contour
 from traffic.readings import LoopBatch
 
@@ -34,8 +33,7 @@ _READINGS = ("end_s", "count_veh", "occupancy", "speed_mps", "quality")
 class DayTruth:
     """What truly happened on a day; arrays are read-only.
 
-    Of the mainline speed, flow and density in Edie's cells; of each approach the distance from its
-    stop line to its last queued vehicle.
+    Speed, flow and density of the mainline in Edie's cells.
     """
 
     edges_s: Floats  # T + 1
@@ -43,9 +41,6 @@ class DayTruth:
     speed_mps: Floats  # T x X, NaN where nobody drove
     flow_vph: Floats  # T x X, all lanes
     density_vpkm: Floats  # T x X, all lanes
-    queue_s: Floats  # Q, moments of sampling
-    queue_m: Floats  # A x Q
-    approach_length_m: Floats  # A
 
     def __post_init__(self) -> None:
         for f in fields(self):
@@ -59,7 +54,6 @@ class DayRecord:
     name: str
     drawn: dict[str, object]  # the day as drawn
     batches: tuple[LoopBatch, ...]
-    approaches: tuple[str, ...]  # A
     truth: DayTruth
     teleports: int
     never_departed_veh: int
@@ -68,9 +62,7 @@ class DayRecord:
 def record_day(day: Day, builder: DayBuilder, tell: Callable[[float], None]) -> DayRecord:
     """Simulate a day without a response; `tell` hears the share that has passed, 0..1."""
     scenario = builder.build(day)
-    # Queues are sampled at gates: here every approach is watched like one.
-    watched = tuple(Gate(approach) for approach in scenario.network.approaches)
-    with SumoField(replace(scenario, gates=watched)) as field:
+    with SumoField(scenario) as field:
         sampler = TruthSampler(field)
         batches = []
         told_s, is_running = scenario.begin_s, True
@@ -91,7 +83,6 @@ def record_day(day: Day, builder: DayBuilder, tell: Callable[[float], None]) -> 
         day.name,
         asdict(day) | {"kind": day.kind.value},
         tuple(batches),
-        tuple(scenario.network.approaches),
         _build_truth(seen, scenario.begin_s, scenario.end_s),
         seen.teleports,
         seen.never_departed_veh,
@@ -116,9 +107,6 @@ def _build_truth(seen: Truth, begin_s: float, end_s: float) -> DayTruth:
         contour.speed_mps,
         contour.flow_vph,
         contour.density_vpkm,
-        seen.clock_s.copy(),
-        seen.queue_m.copy(),
-        seen.gate_length_m.copy(),
     )
 
 
@@ -141,7 +129,6 @@ def write_record(record: DayRecord, path: Path) -> None:
         "drawn": record.drawn,
         "interval_s": first.interval_s,
         "detectors": list(first.detectors),
-        "approaches": list(record.approaches),
         "teleports": record.teleports,
         "never_departed_veh": record.never_departed_veh,
     }
@@ -185,7 +172,6 @@ def load_record(path: Path) -> DayRecord:
         head["name"],
         head["drawn"],
         batches,
-        tuple(head["approaches"]),
         truth,
         int(head["teleports"]),
         int(head["never_departed_veh"]),

@@ -12,6 +12,7 @@ from api.benchmark.trials import PEERS, TIERS, Trial, check_asked, is_able, load
 from api.comparing import do_runs, find_blocked, open_folder, raise_failures
 from api.errors import UserError, attempt
 from api.seeds import parse_seeds
+from api.warning.command import bench as bench_warning
 from controllers import CONTROLLERS
 from networks.resco import find_resco_maps
 
@@ -59,6 +60,9 @@ def resco(
             for seed in numbers
         ]
         run_benchmark(trials, jobs)
+
+
+app.command("warning")(bench_warning)
 
 
 def run_benchmark(trials: Sequence[Trial], jobs: int) -> None:

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from api.warning.truth import DayEvents, find_events
 from networks.day_records import DayRecord
-from networks.days import Day, Kind, draw_day, draw_faults, spoil
+from networks.days import Day, Kind, draw_day, draw_faults, keep_loops, spoil
 from networks.scenario import Scenario
 from traffic.estimation import Estimator
 from traffic.forecasting import Forecast, Forecaster
@@ -58,11 +58,15 @@ def spoil_day(record: DayRecord, day: Day, scenario: Scenario) -> tuple[LoopBatc
     bottlenecks = scenario.network.bottlenecks.values()
     asked = {loop for b in bottlenecks for loop in (*b.watch, *b.feeders)}
     faults = draw_faults(day, sorted(asked))
-    return tuple(spoil(batch, faults) for batch in record.batches)
+    kept = scenario.network.detectors
+    return tuple(spoil(keep_loops(batch, kept), faults) for batch in record.batches)
 
 
 def build_series(record: DayRecord, scenario: Scenario, bottleneck_id: str) -> DaySeries:
-    """Run the day's readings through health, estimation, forecast and the features' watches."""
+    """Run the day's readings through health, estimation, forecast and the features' watches.
+
+    `scenario` is DayBuilder's base: its network has the loops that days record.
+    """
     network = scenario.network
     bottleneck = network.bottlenecks[bottleneck_id]
     row = list(network.bottlenecks).index(bottleneck_id)

@@ -25,12 +25,16 @@ class Severity(Enum):
 
 
 class Cause(Enum):
-    """What sort of event it is, as far as loops tell."""
+    """What sort of event it is, as far as loops tell; later ones stand before earlier ones."""
 
     RECURRENT = "recurrent"  # the usual demand passes the capacity
-    INCIDENT = "incident"  # capacity is lost
     SURGE = "demand surge"  # demand rises beyond the day's own course
+    INCIDENT = "incident"  # capacity is lost
     DETECTOR_FAULT = "detector fault"  # the loops behind it are in doubt
+
+    @property
+    def rank(self) -> int:
+        return list(Cause).index(self)
 
 
 @dataclass(frozen=True, slots=True)

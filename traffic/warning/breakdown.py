@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtri
 
 from traffic.flows import find_known
 from traffic.forecasting import Forecast, UsualDay
@@ -24,25 +23,29 @@ from traffic.warning.stations import FLOW, OCCUPANCY, SPEED, StationLog, find_st
 Floats = NDArray[np.float64]
 
 FEATURES = (
-    "inflow_excess",  # forecast inflow over capacity, less 1
-    "inflow_sureness",  # standard errors by which the forecast inflow passes capacity
-    "brisk_excess",  # usual inflow times the last minutes' ratio to it, over capacity, less 1
+    "inflow_excess",  # forecast inflow over the capacity that is left, less 1
+    "inflow_sureness",  # standard errors by which the forecast inflow passes that capacity
+    "brisk_excess",  # usual inflow times the last minutes' ratio to it, over it, less 1
     "flow_excess",  # flow through the bottleneck now over capacity, less 1
     "slow",  # 1 less speed over free speed at the slowest watch station
     "unsteady",  # standard deviation over minutes of that speed over free speed
     "filling",  # slope of the occupancy ahead of the bottleneck, a minute
     "slow_beyond",  # 1 less speed over free speed at the slowest station after the bottleneck
-    "held_beyond",  # flow lost between the bottleneck and the stations after it, over capacity
 )
 FLOW_EXCESS = FEATURES.index("flow_excess")  # the first of those of now
 BEYOND_M = 2600.0  # after the bottleneck's upstream end
 BRISK_S = 600.0  # of the last minutes' ratio
-BEFORE_S = 1800.0  # how long ago a ratio is compared with
+BEFORE_S = 1200.0  # how long ago a ratio is compared with
 SHORT_S = 180.0
 MEDIUM_S = 300.0
 LONG_S = 600.0
 FADE_S = 900.0  # time constant by which now tells less of later
 WINDOW_S = 900.0  # of inflow that is held against capacity
+# Of the capacity, lost after the bottleneck: from what counts differ by to what says blocked.
+HELD_LEAST, HELD_MOST = 0.12, 0.24
+LEFT_LEAST = 0.3  # of the capacity: a road that is closed altogether is another matter
+SETTLE_S = 900.0
+Z90 = 1.2815515655446004  # standard normal quantile at 0.9
 SURE_MOST = 4.0  # standard errors
 
 
@@ -54,7 +57,7 @@ class Signs:
     slow_beyond: float  # 1 less speed over free speed at the slowest station after it
     held_beyond: float  # flow lost between the bottleneck and those stations, over capacity
     ratio: float  # inflow of the last minutes over the usual day's
-    ratio_before: float  # the same, half an hour before
+    ratio_before: float  # the same, BEFORE_S earlier
     good_share: float  # of the loops that warnings rest on, 0..1
 
 
@@ -73,6 +76,9 @@ class BreakdownWatch:
         self._ahead = np.array([bool(watched & set(s.loops)) for s in stations], bool)
         self._at = np.array([s.link == bottleneck.link for s in stations], bool)
         self._beyond = np.array([s.back_m <= 0 and s.link != bottleneck.link for s in stations])
+        back_m = np.array([station.back_m for station in stations])
+        from_m = float(back_m[self._at].mean()) if self._at.any() else 0.0
+        self._travel_beyond_s = ((from_m - back_m) / self._free)[self._beyond]
         self._loops = tuple(bottleneck.feeders)
         self._share = np.array([share for share, _ in bottleneck.feeders.values()], float)
         self._travel_s = np.array([travel for _, travel in bottleneck.feeders.values()], float)
@@ -80,10 +86,12 @@ class BreakdownWatch:
         self._ratios: deque[float] = deque()  # brisk ratios, newest last
         self._asked = frozenset((*bottleneck.watch, *bottleneck.feeders))
         self._good_share = float("nan")
+        self._heard_s = 0.0
         self.now_s = np.nan
 
     def hear(self, batch: LoopBatch) -> None:
         self.log.hear(batch)
+        self._heard_s += batch.interval_s
         self.now_s = batch.end_s
         heard = find_known(batch, batch.count_veh)
         counts = np.array([heard.get(loop, np.nan) for loop in self._loops], float)
@@ -93,7 +101,7 @@ class BreakdownWatch:
         self._ratio.append((float(flow[told].sum()), float(usual[told].sum())))
         while len(self._ratio) * batch.interval_s > BRISK_S:
             self._ratio.popleft()
-        self._ratios.append(self.brisk_ratio)
+        self._ratios.append(self.brisk_ratio if self._heard_s > SETTLE_S else float("nan"))
         while len(self._ratios) * batch.interval_s > BEFORE_S:
             self._ratios.popleft()
         known = sum(loop in heard for loop in self._asked)
@@ -106,7 +114,7 @@ class BreakdownWatch:
         return Signs(
             float(now[0]) + 1,
             float(now[at("slow_beyond") - FLOW_EXCESS]),
-            float(now[at("held_beyond") - FLOW_EXCESS]),
+            self._find_held_beyond(),
             self.brisk_ratio,
             before,
             self._good_share,
@@ -138,18 +146,53 @@ class BreakdownWatch:
         return float(np.diagonal(flows, axis1=1, axis2=2).sum(axis=1).mean())
 
     def compute(self, forecast: Forecast, row: int) -> Floats:
-        """Return FEATURES per lead of the forecast (H x F), NaN where not known."""
+        """Return FEATURES per lead of the forecast (H x F), NaN where not known.
+
+        Nothing is known until the stations have been heard for SETTLE_S: roads may only be
+        filling.
+        """
         leads = np.array(forecast.lead_s)
-        capacity = self._bottleneck.capacity_vph
         values = np.full((len(leads), len(FEATURES)), np.nan)
-        values[:, 0] = forecast.inflow_vph[row, :, 1] / capacity - 1
-        chance = np.clip(forecast.breakdown_chance[row], 1e-9, 1 - 1e-9)
-        values[:, 1] = np.clip(ndtri(chance), -SURE_MOST, SURE_MOST)
+        if self._heard_s <= SETTLE_S:
+            return values
+        capacity = self._find_capacity_left()
+        low, middle, high = forecast.inflow_vph[row].T
+        values[:, 0] = middle / capacity - 1
+        error = (high - low) / (2 * Z90)
+        values[:, 1] = np.clip((middle - capacity) / error, -SURE_MOST, SURE_MOST)
         ratio = self.brisk_ratio
         usual = np.array([self._find_usual_inflow(self.now_s + lead) for lead in leads])
         values[:, 2] = ratio * usual / capacity - 1
         values[:, FLOW_EXCESS:] = self._tell_now() * np.exp(-leads / FADE_S)[:, None]
         return values
+
+    def _find_capacity_left(self) -> float:
+        """Return the capacity, or what passes beyond where flow is lost after the bottleneck."""
+        whole = self._bottleneck.capacity_vph
+        blocked = (self._find_held_beyond() - HELD_LEAST) / (HELD_MOST - HELD_LEAST)
+        if not blocked > 0:
+            return whole
+        passes_vph = _find_least(self.log.mean(FLOW, SHORT_S)[self._beyond])
+        share = min(blocked, 1.0)
+        left = (1 - share) * whole + share * min(passes_vph, whole)
+        return max(left, LEFT_LEAST * whole)
+
+    def _find_held_beyond(self) -> float:
+        """Return the flow lost between the bottleneck and the stations after it, over capacity.
+
+        Each is held against what passed the bottleneck as much before as free traffic takes from
+        there, so that a rise of demand on its way is not taken for a loss.
+        """
+        number = max(1, round(SHORT_S / self.log.interval_s))
+        longest = int(np.max(self._travel_beyond_s, initial=0.0) / self.log.interval_s) + 1
+        flow = self.log.recall(FLOW, SHORT_S + longest * self.log.interval_s)
+        lost = []
+        for at, travel_s in zip(np.flatnonzero(self._beyond), self._travel_beyond_s, strict=True):
+            lag = round(travel_s / self.log.interval_s)
+            if len(flow) >= number + lag:
+                before = flow[len(flow) - number - lag : len(flow) - lag, self._at]
+                lost.append(_find_mean(before.ravel()) - _find_mean(flow[-number:, at]))
+        return _find_most(np.array(lost)) / self._bottleneck.capacity_vph
 
     def _tell_now(self) -> Floats:
         """Return the features of now, not yet faded."""
@@ -158,7 +201,6 @@ class BreakdownWatch:
         ahead = log.recall(SPEED, MEDIUM_S)[:, self._ahead] / self._free[self._ahead]
         occupancy = log.recall(OCCUPANCY, LONG_S)[:, self._ahead]
         through = _find_mean(flow[self._at])
-        beyond = flow[self._beyond]
         return np.array(
             [
                 through / capacity - 1,
@@ -166,7 +208,6 @@ class BreakdownWatch:
                 _find_deviation(ahead),
                 _find_slope(occupancy) * 60 / log.interval_s,
                 1 - _find_least(speed[self._beyond]),
-                (through - _find_least(beyond)) / capacity,
             ]
         )
 
@@ -179,6 +220,11 @@ def _find_mean(values: Floats) -> float:
 def _find_least(values: Floats) -> float:
     known = values[~np.isnan(values)]
     return float(known.min()) if known.size else float("nan")
+
+
+def _find_most(values: Floats) -> float:
+    known = values[~np.isnan(values)]
+    return float(known.max()) if known.size else float("nan")
 
 
 def _find_deviation(rows: Floats) -> float:

@@ -145,6 +145,9 @@ def fit_hazard(
 ) -> HazardModel:
     """Fit by penalized maximum likelihood: ridge / 2 times the squared standardized weights.
 
+    Weights are held at 0 or above, as every feature is one that can only raise the hazard: with
+    few events that keeps out what chance alone would bring in.
+
     A moment counts in a piece when nothing has come before it, and the event came in it or it was
     followed to its end. Raises ModelError when there is nothing to learn from.
     """
@@ -184,7 +187,10 @@ def fit_hazard(
 
     rates = np.bincount(pieces, target, size) / np.bincount(pieces, minlength=size)
     start = np.concatenate((logit(rates), np.zeros(len(features))))
-    found = minimize(lose, start, jac=True, method="L-BFGS-B", options={"maxiter": 1000})
+    bounds = [(None, None)] * size + [(0.0, None)] * len(features)
+    found = minimize(
+        lose, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 1000}
+    )
     return HazardModel(
         name,
         tuple(float(lead) for lead in lead_s),
