@@ -205,8 +205,8 @@ class _Watch:
 
     def _judge(self, alert: Alert, forecast: Forecast, row: int | None, interval_s: float) -> Alert:
         """Tell severity, cause and the queue's tail. What is worse holds at once, what is better
-        after a while. The worst cause stays, as its signs pass: an incident's queue hides the loss of
-        flow behind it. Doubtful loops that are sound again are no cause any more.
+        after a while. The worst cause stays, as its signs pass: an incident's queue hides the loss
+        of flow behind it. Doubtful loops that are sound again are no cause any more.
         """
         s = self._settings
         signs, queue = find_signs(forecast, row), find_queue(forecast, row)
