@@ -1,5 +1,6 @@
 """The alerts' door: orders reach the engine once, with a token, and bad ones are told."""
 
+import re
 from typing import Any
 
 import httpx
@@ -14,6 +15,8 @@ from doors import (
     wait_for_strategy,
     wait_until,
 )
+
+from traffic.alerts.alert import Cause, Level, Severity
 
 KINDS = ("acknowledge", "snooze", "escalate", "clear")
 URL = f"/v1/alerts/{ALERT.id}"
@@ -76,6 +79,26 @@ def test_every_fault_of_a_snooze_is_listed_at_once(shared: httpx.Client) -> None
     )
     pointers = {error["pointer"] for error in problem["errors"]}
     assert pointers == {"/body/who", "/body/for_s", "/body/more"}
+
+
+def test_the_console_speaks_both_languages_and_takes_nothing_from_elsewhere(
+    shared: httpx.Client,
+) -> None:
+    page = shared.get("/console")
+    assert page.headers["content-type"].startswith("text/html")
+    assert "default-src 'none'" in page.headers["content-security-policy"]
+    assert not re.search(r'(?:src|href)="(?:https?:)?//', page.text)
+    for word in ("拥堵预警", "Congestion alerts"):
+        assert word in page.text
+    script = shared.get("/console.js")
+    assert script.headers["content-type"].startswith("text/javascript")
+    words = {
+        language: set(re.findall(r'(?:^|[,{\s])"?([a-z][a-z ]*)"?: "', block))
+        for language, block in re.findall(r"  (zh|en): \{(.*?)\n  \},", script.text, re.DOTALL)
+    }
+    assert words["zh"] == words["en"]
+    told = {*KINDS, *(one.value for kind in (Severity, Cause, Level) for one in kind)}
+    assert told <= words["zh"]
 
 
 def test_an_engine_that_has_ended_heeds_no_order() -> None:
