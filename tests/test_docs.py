@@ -11,7 +11,7 @@ from typing import Any, cast
 import pytest
 import typer
 
-from api import cli, operator, partners
+from api import alerts, cli, console, operator, partners
 from api.assembly import RESPONSES
 from api.seeds import parse_seeds
 from api.settings import Settings
@@ -128,6 +128,8 @@ def test_operations_lists_every_route() -> None:
     routers = (
         operator.build_router(service, settings, operator.EventLog(settings), "t" * 16),
         partners.build_router(service, settings),
+        alerts.build_router(service, settings, "t" * 16),
+        console.build_router(),
     )
     served = [
         (method, cast(Any, route).path)

@@ -15,7 +15,7 @@ from traffic.warning import breakdown, spillback
 from traffic.warning.foresight import Foreseer
 from traffic.warning.hazard import HazardModel
 from traffic.warning.models import WarningModels
-from traffic.warning.spillback import QueueWatch, find_median_s, find_storages, find_tail_m
+from traffic.warning.spillback import QueueWatch, find_last, find_median_s, find_storages
 from traffic.warning.stations import StationLog, find_stations
 
 LEADS = (300.0, 600.0, 900.0, 1200.0, 1500.0, 1800.0)
@@ -99,31 +99,42 @@ def test_stations_run_upstream_to_downstream_and_on_beyond() -> None:
     assert back_m == [3750, 3250, 2750, 2250, 1750, 1250, 750, 250, -250, -750]
 
 
-def test_the_tail_lies_between_the_last_slow_station_and_the_next() -> None:
+def test_a_queue_reaches_to_its_last_slow_station() -> None:
     back_m = np.array([250.0, 750.0, 1250.0, 1750.0, 2250.0])
-    for slow, tail_m in (
-        ((0, 0, 0, 0, 0), 0.0),
-        ((1, 1, 0, 0, 0), 1000.0),
-        ((1, 0, 1, 0, 0), 1500.0),  # a gap between waves
-        ((1, 0, 0, 1, 0), 500.0),  # too long a gap: another jam
-        ((0, 0, 0, 1, 1), 0.0),  # no queue of this bottleneck
-        ((1, 1, 1, 1, 1), 2250.0),
+    for slow, last in (
+        ((0, 0, 0, 0, 0), None),
+        ((1, 1, 0, 0, 0), 1),
+        ((1, 0, 1, 0, 0), 2),  # a gap between waves
+        ((1, 0, 0, 1, 0), 0),  # too long a gap: another jam
+        ((0, 0, 0, 1, 1), None),  # no queue of this bottleneck
+        ((1, 1, 1, 1, 1), 4),
     ):
-        assert find_tail_m(back_m, np.array(slow, bool)) == tail_m
+        assert find_last(back_m, np.array(slow, bool)) == last
+
+
+def test_between_stations_a_tail_goes_on_as_it_came() -> None:
+    """From 250 m to 750 m in 10 min, 0.83 m/s: 250 m farther in 5 min, and never past 1,250 m."""
+    reached = build_watch([0.0] * 10 + [300.0] * 20 + [800.0] * 20 + [800.0] * 60)
+    assert reached.tail_m == 1250.0
+    way = build_watch([0.0] * 10 + [300.0] * 20 + [800.0] * 14)
+    assert 750.0 < way.tail_m < 1250.0
+    back = build_watch([0.0] * 10 + [800.0] * 20 + [300.0] * 10)
+    assert back.tail_m == 500.0
 
 
 def test_the_course_of_a_tail_follows_conservation() -> None:
     """With inflow q, discharge d and a density k that standing adds, x(t) = x0 + (q - d) / k t."""
     watch = build_watch([1000.0] * 10)
-    course = watch.foretell_course_m(build_forecast(BEGIN_S, 3400.0), 0)
-    assert watch.tail_m == 1000.0
+    leads = np.array(LEADS)
+    course = watch.foretell_course_m(leads, np.full(6, 3400.0))
     speed_kmph = (3400 - 3000) / (spillback.LANE_VPKM * 2)
-    assert course == pytest.approx(1000 + speed_kmph / 3.6 * np.array(LEADS))
+    assert watch.tail_m > 750
+    assert course == pytest.approx(watch.tail_m + speed_kmph / 3.6 * leads)
 
 
 def test_a_queue_that_discharges_more_than_comes_is_gone_and_stays_so() -> None:
     watch = build_watch([1000.0] * 10)
-    course = watch.foretell_course_m(build_forecast(BEGIN_S, 2000.0), 0)
+    course = watch.foretell_course_m(np.array(LEADS), np.full(6, 2000.0))
     assert (np.diff(course) <= 0).all()
     assert course[-1] == 0.0
 
@@ -131,8 +142,7 @@ def test_a_queue_that_discharges_more_than_comes_is_gone_and_stays_so() -> None:
 @given(st.floats(0, 4000), st.floats(1500, 5000), st.floats(0, 1))
 def test_an_outlook_is_consistent(tail_m: float, inflow_vph: float, chance: float) -> None:
     watch = build_watch([tail_m] * 5)
-    forecast = build_forecast(BEGIN_S, inflow_vph, chance)
-    outlook = watch.build_outlook(MODELS.queue, forecast, 0, np.full(len(LEADS), chance))
+    outlook = watch.build_outlook(MODELS.queue, np.full(6, inflow_vph), np.full(6, chance))
     assert (np.diff(outlook.passing, axis=2) >= -1e-12).all()  # never less with the lead
     assert (np.diff(outlook.passing, axis=1) <= 1e-12).all()  # never more for a farther place
     assert (np.diff(outlook.farthest_m, axis=1) >= 0).all()  # quantiles in order

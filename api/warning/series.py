@@ -89,7 +89,8 @@ def build_series(record: DayRecord, scenario: Scenario, bottleneck_id: str) -> D
         tails.append(queue.tail_m)
         signs.append(watch.build_signs())
         nothing = np.full(len(forecast.lead_s), 0.5)
-        queues.append(queue.compute(forecast, row, nothing, places_m))
+        inflow_vph = watch.expect_inflow_vph(forecast, row)
+        queues.append(queue.compute(forecast.lead_s, inflow_vph, nothing, places_m))
     return DaySeries(
         record.name,
         day,

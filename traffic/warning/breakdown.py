@@ -1,10 +1,9 @@
 """The chance that a bottleneck breaks down, direct from what the loops around it tell.
 
-Features are few and each has a meaning in traffic: the inflow that is forecast against the
-capacity, twice (with the day's ratio to the usual day, and with that of the last minutes); how
-slow, how unsteady and how ever fuller the road ahead of the bottleneck is; and what happens after
-it, where an incident shows long before its queue has come back. What is known of now weighs less
-the farther the lead.
+Features are few and each has a meaning in traffic: the inflow that is expected against the
+capacity, or what an incident after the bottleneck leaves of it, where it shows long before its
+queue has come back; how slow, how unsteady and how ever fuller the road ahead of the bottleneck
+is. What is known of now weighs less the farther the lead.
 """
 
 from collections import deque
@@ -23,9 +22,7 @@ from traffic.warning.stations import FLOW, OCCUPANCY, SPEED, StationLog, find_st
 Floats = NDArray[np.float64]
 
 FEATURES = (
-    "inflow_excess",  # forecast inflow over the capacity that is left, less 1
-    "inflow_sureness",  # standard errors by which the forecast inflow passes that capacity
-    "brisk_excess",  # usual inflow times the last minutes' ratio to it, over it, less 1
+    "inflow_excess",  # inflow that is expected at the lead over the capacity that is left, less 1
     "flow_excess",  # flow through the bottleneck now over capacity, less 1
     "slow",  # 1 less speed over free speed at the slowest watch station
     "unsteady",  # standard deviation over minutes of that speed over free speed
@@ -34,7 +31,7 @@ FEATURES = (
 )
 FLOW_EXCESS = FEATURES.index("flow_excess")  # the first of those of now
 BEYOND_M = 2600.0  # after the bottleneck's upstream end
-BRISK_S = 600.0  # of the last minutes' ratio
+RATIO_S = 900.0  # of which inflow is held against the usual day's
 BEFORE_S = 1200.0  # how long ago a ratio is compared with
 SHORT_S = 180.0
 MEDIUM_S = 300.0
@@ -45,8 +42,6 @@ WINDOW_S = 900.0  # of inflow that is held against capacity
 HELD_LEAST, HELD_MOST = 0.12, 0.24
 LEFT_LEAST = 0.3  # of the capacity: a road that is closed altogether is another matter
 SETTLE_S = 900.0
-Z90 = 1.2815515655446004  # standard normal quantile at 0.9
-SURE_MOST = 4.0  # standard errors
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +77,8 @@ class BreakdownWatch:
         self._loops = tuple(bottleneck.feeders)
         self._share = np.array([share for share, _ in bottleneck.feeders.values()], float)
         self._travel_s = np.array([travel for _, travel in bottleneck.feeders.values()], float)
-        self._ratio: deque[tuple[float, float]] = deque()  # counted, usual veh/h, newest last
-        self._ratios: deque[float] = deque()  # brisk ratios, newest last
+        self._inflows: deque[tuple[float, float]] = deque()  # counted, usual veh/h, newest last
+        self._ratios: deque[float] = deque()  # newest last
         self._asked = frozenset((*bottleneck.watch, *bottleneck.feeders))
         self._good_share = float("nan")
         self._heard_s = 0.0
@@ -98,10 +93,10 @@ class BreakdownWatch:
         flow = self._share * to_vph(counts, batch.interval_s)
         usual = self._find_usual(np.array([batch.end_s - batch.interval_s / 2]))[0]
         told = ~np.isnan(flow) & ~np.isnan(usual)
-        self._ratio.append((float(flow[told].sum()), float(usual[told].sum())))
-        while len(self._ratio) * batch.interval_s > BRISK_S:
-            self._ratio.popleft()
-        self._ratios.append(self.brisk_ratio if self._heard_s > SETTLE_S else float("nan"))
+        self._inflows.append((float(flow[told].sum()), float(usual[told].sum())))
+        while len(self._inflows) * batch.interval_s > RATIO_S:
+            self._inflows.popleft()
+        self._ratios.append(self.ratio if self._heard_s > SETTLE_S else float("nan"))
         while len(self._ratios) * batch.interval_s > BEFORE_S:
             self._ratios.popleft()
         known = sum(loop in heard for loop in self._asked)
@@ -115,17 +110,17 @@ class BreakdownWatch:
             float(now[0]) + 1,
             float(now[at("slow_beyond") - FLOW_EXCESS]),
             self._find_held_beyond(),
-            self.brisk_ratio,
+            self.ratio,
             before,
             self._good_share,
         )
 
     @property
-    def brisk_ratio(self) -> float:
+    def ratio(self) -> float:
         """Inflow of the last minutes over the usual day's; NaN while that is not known."""
-        counted = sum(one for one, _ in self._ratio)
-        usual = sum(one for _, one in self._ratio)
-        return counted / usual if usual > 0 and len(self._ratio) > 1 else float("nan")
+        counted = sum(one for one, _ in self._inflows)
+        usual = sum(one for _, one in self._inflows)
+        return counted / usual if usual > 0 and len(self._inflows) > 1 else float("nan")
 
     def _find_usual(self, times_s: Floats) -> Floats:
         """Return the usual day's flow bound for the bottleneck, T x feeders; NaN unknown."""
@@ -145,6 +140,17 @@ class BreakdownWatch:
         )  # window parts x feeders (moment) x feeders
         return float(np.diagonal(flows, axis1=1, axis2=2).sum(axis=1).mean())
 
+    def expect_inflow_vph(self, forecast: Forecast, row: int) -> Floats:
+        """Return the inflow expected in the window that ends at each lead (H).
+
+        The usual day's times the last minutes' ratio to it; the forecast's where no usual day is
+        known.
+        """
+        leads = np.array(forecast.lead_s)
+        usual = np.array([self._find_usual_inflow(self.now_s + lead) for lead in leads])
+        told = self.ratio * usual
+        return np.where(np.isnan(told), forecast.inflow_vph[row, :, 1], told)
+
     def compute(self, forecast: Forecast, row: int) -> Floats:
         """Return FEATURES per lead of the forecast (H x F), NaN where not known.
 
@@ -156,13 +162,7 @@ class BreakdownWatch:
         if self._heard_s <= SETTLE_S:
             return values
         capacity = self._find_capacity_left()
-        low, middle, high = forecast.inflow_vph[row].T
-        values[:, 0] = middle / capacity - 1
-        error = (high - low) / (2 * Z90)
-        values[:, 1] = np.clip((middle - capacity) / error, -SURE_MOST, SURE_MOST)
-        ratio = self.brisk_ratio
-        usual = np.array([self._find_usual_inflow(self.now_s + lead) for lead in leads])
-        values[:, 2] = ratio * usual / capacity - 1
+        values[:, 0] = self.expect_inflow_vph(forecast, row) / capacity - 1
         values[:, FLOW_EXCESS:] = self._tell_now() * np.exp(-leads / FADE_S)[:, None]
         return values
 

@@ -80,7 +80,8 @@ class Foreseer:
                 raise ModelError(f"warning models of {name}", [problem])
             if not np.isnan(chance[row]).all():
                 chance[row] = models.breakdown.find_chance(watch.compute(forecast, row))
-            queues.append(queue.build_outlook(models.queue, forecast, row, chance[row]))
+            inflow_vph = watch.expect_inflow_vph(forecast, row)
+            queues.append(queue.build_outlook(models.queue, inflow_vph, chance[row]))
         given = {f.name: getattr(forecast, f.name) for f in fields(forecast)}
         given["breakdown_chance"] = chance
         return Foresight(**given, signs=tuple(signs), queues=tuple(queues))

@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import logit
 
-from traffic.forecasting import Forecast
 from traffic.model import Bottleneck, Network
 from traffic.units import METERS_PER_KILOMETER, SECONDS_PER_HOUR
 from traffic.warning.hazard import HazardModel
@@ -35,6 +34,7 @@ SHORT_S = 120.0
 TREND_S = 600.0
 HEAD_M = 1200.0  # ahead of the bottleneck: a queue has its head within
 LANE_VPKM = 40.0  # per lane that a creeping queue holds more than the free flow
+TYPICAL_MPS = 1.0  # at which a queue grows, until its own pace is known
 SURELY = 0.98
 GRID_M = 250.0  # between places at which the farthest tail is looked for
 FAR_KM = 4.0  # beyond which a distance tells no more
@@ -84,22 +84,17 @@ class QueueOutlook:
             values.flags.writeable = False
 
 
-def find_tail_m(back_m: Floats, slow: NDArray[np.bool_]) -> float:
-    """Return where the queue ends, m upstream of the bottleneck; 0 without one.
+def find_last(back_m: Floats, slow: NDArray[np.bool_]) -> int | None:
+    """Return the last station of the queue, None without one.
 
-    `back_m` (S) are stations at or ahead of the bottleneck, the nearest first. The tail lies half
-    way between the last slow station and the next; one free station inside a queue is a gap
-    between waves.
+    `back_m` (S) are stations at or ahead of the bottleneck, the nearest first. One free station
+    inside a queue is a gap between waves.
     """
     last = None
     for i, is_slow in enumerate(slow):
         if is_slow and (back_m[i] <= HEAD_M or (last is not None and i - last <= 2)):
             last = i
-    if last is None:
-        return 0.0
-    nearer = back_m[last]
-    farther = back_m[last + 1] if last + 1 < len(back_m) else nearer
-    return float((nearer + farther) / 2)
+    return last
 
 
 def find_median_s(lead_s: tuple[float, ...], chance: Floats) -> float:
@@ -128,17 +123,51 @@ class QueueWatch:
         self._standing_vpkm = LANE_VPKM * lanes
         self._tails: deque[float] = deque()
         self.tail_m = float("nan")
+        self._heard_s = 0.0
+        self._last: int | None = None  # station of the queue
+        self._came_s: float | None = None  # when it came there from downstream
+        self._creep_mps = TYPICAL_MPS
         self.corridor_m = sum(network.links[link].length_m for link in bottleneck.corridor[:-1])
 
     def follow(self) -> None:
+        self._heard_s += self._log.interval_s
         speed = self._log.mean(SPEED, SHORT_S)[self._ahead]
         with np.errstate(invalid="ignore"):  # where nothing passed, nothing stands
             slow = speed < SLOW_SHARE * self._free_mps
         is_blind = np.isnan(self._log.recall(FLOW, SHORT_S)[:, self._ahead]).all()
-        self.tail_m = float("nan") if is_blind else find_tail_m(self._back_m, slow)
+        self.tail_m = float("nan") if is_blind else self._place_tail(slow)
         self._tails.append(self.tail_m)
         while len(self._tails) * self._log.interval_s > TREND_S:
             self._tails.popleft()
+
+    def _place_tail(self, slow: NDArray[np.bool_]) -> float:
+        """Return where the queue ends, m upstream of the bottleneck; 0 without one.
+
+        After it has come to a station it goes on towards the next as fast as it came, up to there;
+        where it has gone back to a station it is taken to lie half way.
+        """
+        now_s = self._heard_s
+        last = find_last(self._back_m, slow)
+        before, self._last = self._last, last
+        if last is None:
+            self._came_s = None
+            return 0.0
+        if before is None or last > before:
+            from_m = 0.0 if before is None else self._back_m[before]
+            took_s = now_s - (self._came_s if self._came_s is not None else now_s)
+            self._creep_mps = TYPICAL_MPS
+            if took_s > 0:
+                pace = (self._back_m[last] - from_m) / took_s
+                self._creep_mps = float(np.clip(pace, TYPICAL_MPS / 3, TYPICAL_MPS * 3))
+            self._came_s = now_s
+        elif last < before:
+            self._came_s = None
+        nearer = self._back_m[last]
+        room_m = self._back_m[last + 1] - nearer if last + 1 < len(self._back_m) else 0.0
+        gone_m = room_m / 2
+        if self._came_s is not None:
+            gone_m = min(self._creep_mps * (now_s - self._came_s), room_m)
+        return float(nearer + gone_m)
 
     def _find_growth_mps(self) -> float:
         """Return the tail's speed upstream over the last minutes, by least squares."""
@@ -150,12 +179,10 @@ class QueueWatch:
         slope = float((centered @ tails[known]) / (centered @ centered))
         return slope / self._log.interval_s
 
-    def foretell_course_m(self, forecast: Forecast, row: int) -> Floats:
-        """Return the tail at each lead (H) if the forecast inflow comes and the queue, standing
-        or to come now, discharges as queues do.
+    def foretell_course_m(self, leads: Floats, inflow_vph: Floats) -> Floats:
+        """Return the tail at each lead (H) if that inflow (H) comes and the queue, standing or to
+        come now, discharges as queues do.
         """
-        leads = np.array(forecast.lead_s)
-        inflow_vph = forecast.inflow_vph[row, :, 1]
         discharge_vph = self.bottleneck.discharge_vph
         if self.tail_m > 0:
             # An incident may discharge less than the bottleneck's own queue.
@@ -176,9 +203,14 @@ class QueueWatch:
             course[h] = reached
         return course
 
-    def compute(self, forecast: Forecast, row: int, breakdown: Floats, places_m: Floats) -> Floats:
-        """Return FEATURES for each place (P) and lead, P x H x F; `breakdown` (H) are chances."""
-        leads = np.array(forecast.lead_s)
+    def compute(
+        self, lead_s: tuple[float, ...], inflow_vph: Floats, breakdown: Floats, places_m: Floats
+    ) -> Floats:
+        """Return FEATURES for each place (P) and lead, P x H x F.
+
+        `inflow_vph` and `breakdown` (H) are the inflow expected and the chance of a breakdown.
+        """
+        leads = np.array(lead_s)
         places = places_m[:, None]
         trend = np.maximum(self.tail_m + self._find_growth_mps() * leads, 0.0)
         is_standing = self.tail_m > 0
@@ -188,7 +220,7 @@ class QueueWatch:
         shape = (len(places_m), len(leads))
         far = FAR_KM * METERS_PER_KILOMETER
         columns = (
-            np.clip(self.foretell_course_m(forecast, row) - places, -far, far) / 1000,
+            np.clip(self.foretell_course_m(leads, inflow_vph) - places, -far, far) / 1000,
             np.clip(trend - places, -far, far) / 1000,
             np.broadcast_to(np.clip(self.tail_m - places, -far, far) / 1000, shape),
             np.full(shape, float(is_standing)),
@@ -202,15 +234,15 @@ class QueueWatch:
         return np.outer(lengths, SHARES)
 
     def build_outlook(
-        self, model: HazardModel, forecast: Forecast, row: int, breakdown: Floats
+        self, model: HazardModel, inflow_vph: Floats, breakdown: Floats
     ) -> QueueOutlook:
-        """Return the outlook by a model fitted on FEATURES at the forecast's leads."""
+        """Return the outlook by a model fitted on FEATURES; see `compute` for the others (H)."""
+        leads = model.lead_s
         places_m = self.list_places_m()
         passed = places_m <= self.tail_m
-        features = self.compute(forecast, row, breakdown, places_m.ravel())
+        features = self.compute(leads, inflow_vph, breakdown, places_m.ravel())
         chance = model.find_chance(features).reshape(*places_m.shape, -1)
         chance = np.where(passed[..., None], 1.0, chance)
-        leads = forecast.lead_s
         spillback_s = np.array(
             [
                 0.0 if full else find_median_s(leads, by_lead)
@@ -224,20 +256,19 @@ class QueueWatch:
             self.storages,
             chance,
             spillback_s,
-            self._find_farthest_m(model, forecast, row, breakdown),
+            self._find_farthest_m(model, inflow_vph, breakdown),
         )
 
-    def _find_farthest_m(
-        self, model: HazardModel, forecast: Forecast, row: int, breakdown: Floats
-    ) -> Floats:
+    def _find_farthest_m(self, model: HazardModel, inflow_vph: Floats, breakdown: Floats) -> Floats:
         """Return quantiles of the farthest tail, H x 3: as far as its chance to come so far is
         at least .9, .5 and .1.
         """
         grid_m = np.arange(GRID_M, self.corridor_m + 1, GRID_M)
-        chance = model.find_chance(self.compute(forecast, row, breakdown, grid_m))  # P x H
+        features = self.compute(model.lead_s, inflow_vph, breakdown, grid_m)
+        chance = model.find_chance(features)  # P x H
         chance = np.where((grid_m <= self.tail_m)[:, None], 1.0, chance)
         if np.isnan(chance).any():
-            return np.full((len(forecast.lead_s), 3), np.nan)
+            return np.full((len(model.lead_s), 3), np.nan)
         return np.array(
             [
                 [_find_reach(grid_m, by_place, least) for least in (0.9, 0.5, 0.1)]
