@@ -85,7 +85,7 @@ def build_hazard(features: tuple[str, ...], **weights: float) -> HazardModel:
 
 MODELS = WarningModels(
     build_hazard(breakdown.FEATURES, inflow_excess=40.0),
-    build_hazard(spillback.FEATURES, course_beyond=8.0, beyond_now=2.0),
+    build_hazard(spillback.FEATURES, course_beyond=8.0, beyond_now=2.0, course_to_come=8.0),
 )
 
 

@@ -53,7 +53,8 @@ def fit(
     days = draw_training(train)
     series = load_series(days, records, jobs)
     models = fit_models(series)
-    command = f"traffic warning fit --records {records.name} --train {train} --out {out.name}"
+    told = out.name if out.is_absolute() else out
+    command = f"traffic warning fit --records {records.name} --train {train} --out {told}"
     fitted_on = f"simulated days of seeds {days[0].seed} to {days[-1].seed}"
     out.parent.mkdir(parents=True, exist_ok=True)
     write_warning_models({TOWN: models}, out, command, fitted_on)

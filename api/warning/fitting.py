@@ -43,10 +43,10 @@ def fit_breakdown(days: Sequence[DaySeries], lead_s: Sequence[float]) -> HazardM
 
 
 def find_odds(model: HazardModel, series: DaySeries) -> Floats:
-    """Return the log odds of breakdown as the queue's features take them, N x H."""
+    """Return the log odds of breakdown as the queue's features take them, N x H: 0 in a queue."""
     chance = np.nan_to_num(model.find_chance(series.breakdown), nan=0.5)
     odds = logit(np.clip(chance, 1 - spillback.SURELY, spillback.SURELY))
-    return np.where((series.tail_m > 0)[:, None], logit(spillback.SURELY), odds)
+    return np.where((series.tail_m > 0)[:, None], 0.0, odds)
 
 
 def list_passings(series: DaySeries) -> Iterable[tuple[int, float, float]]:

@@ -30,9 +30,9 @@ class CongestionSettings:
     calmer_s: float = 600.0  # a lower severity must last this long
     longest_snooze_s: float = 3600.0
     good_share: float = 0.6  # of the loops that must be trusted, else they are the cause
-    held_share: float = 0.16  # flow lost after the bottleneck over capacity: an incident's sign
+    held_share: float = 0.2  # flow lost after the bottleneck over capacity: an incident's sign
     slow_beyond: float = 0.45  # 1 less speed over free speed after the bottleneck: another
-    surge_rise: float = 0.15  # of the inflow's ratio to the usual day, within 20 minutes
+    surge_rise: float = 0.1  # of the inflow's ratio to the usual day, within 20 minutes
     # Names of places by the ramp there, language -> name.
     places: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 

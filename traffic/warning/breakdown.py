@@ -104,7 +104,8 @@ class BreakdownWatch:
 
     def build_signs(self) -> Signs:
         now = self._tell_now()
-        before = self._ratios[0] if self._ratios else float("nan")
+        is_long = len(self._ratios) * self.log.interval_s >= BEFORE_S
+        before = self._ratios[0] if is_long else float("nan")
         at = FEATURES.index
         return Signs(
             float(now[0]) + 1,

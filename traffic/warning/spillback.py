@@ -22,12 +22,13 @@ from traffic.warning.stations import FLOW, SPEED, StationLog
 Floats = NDArray[np.float64]
 
 SHARES = (0.5, 0.8, 1.0)  # of a storage
-FEATURES = (
-    "course_beyond",  # km by which the tail would pass the place, were the forecast inflow to come
+FEATURES = (  # those of a queue that stands are 0 without one, and the other way round
+    "course_beyond",  # km by which the tail would pass the place, were the expected inflow to come
     "trend_beyond",  # the same, were the tail to go on as in the last minutes
     "beyond_now",  # km by which the tail has passed the place, below 0 when not
+    "course_to_come",  # as course_beyond, without a queue: were one to form now
     "standing",  # 1 while a queue stands
-    "breakdown",  # log odds of a breakdown within the lead; those of SURELY while a queue stands
+    "breakdown",  # log odds of a breakdown within the lead, without a queue
 )
 SLOW_SHARE = 0.5  # of free speed, below which a station lies in the queue
 SHORT_S = 120.0
@@ -37,7 +38,8 @@ LANE_VPKM = 40.0  # per lane that a creeping queue holds more than the free flow
 TYPICAL_MPS = 1.0  # at which a queue grows, until its own pace is known
 SURELY = 0.98
 GRID_M = 250.0  # between places at which the farthest tail is looked for
-FAR_KM = 4.0  # beyond which a distance tells no more
+# Beyond which a distance tells no more, of a queue that stands and of one that may come.
+FAR_KM, FAR_TO_COME_KM = 1.5, 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,20 +215,20 @@ class QueueWatch:
         leads = np.array(lead_s)
         places = places_m[:, None]
         trend = np.maximum(self.tail_m + self._find_growth_mps() * leads, 0.0)
-        is_standing = self.tail_m > 0
+        stands = float(self.tail_m > 0)
+        waits = 1.0 - stands
+        course = (self.foretell_course_m(leads, inflow_vph) - places) / METERS_PER_KILOMETER
         odds = logit(np.clip(breakdown, 1 - SURELY, SURELY))
-        if is_standing:
-            odds = np.full(len(leads), logit(SURELY))
         shape = (len(places_m), len(leads))
-        far = FAR_KM * METERS_PER_KILOMETER
         columns = (
-            np.clip(self.foretell_course_m(leads, inflow_vph) - places, -far, far) / 1000,
-            np.clip(trend - places, -far, far) / 1000,
-            np.broadcast_to(np.clip(self.tail_m - places, -far, far) / 1000, shape),
-            np.full(shape, float(is_standing)),
-            np.broadcast_to(odds, shape),
+            stands * np.clip(course, -FAR_KM, FAR_KM),
+            stands * np.clip((trend - places) / METERS_PER_KILOMETER, -FAR_KM, FAR_KM),
+            stands * np.clip((self.tail_m - places) / METERS_PER_KILOMETER, -FAR_KM, FAR_KM),
+            waits * np.clip(course, -FAR_TO_COME_KM, FAR_TO_COME_KM),
+            np.full(shape, stands),
+            waits * odds,
         )
-        return np.stack(columns, axis=-1)
+        return np.stack([np.broadcast_to(column, shape) for column in columns], axis=-1)
 
     def list_places_m(self) -> Floats:
         """Return where SHARES of each storage end, S x 3."""
