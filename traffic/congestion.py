@@ -205,8 +205,8 @@ class _Watch:
 
     def _judge(self, alert: Alert, forecast: Forecast, row: int | None, interval_s: float) -> Alert:
         """Tell severity, cause and the queue's tail. What is worse holds at once, what is better
-        after a while. The worst cause stays, as its signs pass: an incident's queue hides the loss
-        of flow behind it. Doubtful loops that are sound again are no cause any more.
+        after a while. The worst cause stays, and once confirmed any does, as a queue hides and
+        feigns signs. Doubtful loops that are sound again are no cause any more.
         """
         s = self._settings
         signs, queue = find_signs(forecast, row), find_queue(forecast, row)
@@ -220,7 +220,8 @@ class _Watch:
         is_worse = severity.rank > alert.severity.rank and alert.raised_s < alert.updated_s
         cause = find_cause(signs, s)
         if alert.raised_s < alert.updated_s and alert.cause is not Cause.DETECTOR_FAULT:
-            cause = max(cause, alert.cause, key=lambda one: one.rank)
+            is_open = alert.level is Level.WARNING
+            cause = max(cause, alert.cause, key=lambda one: one.rank) if is_open else alert.cause
         return replace(
             alert,
             severity=severity,
