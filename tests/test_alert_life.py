@@ -226,6 +226,7 @@ def test_severity_follows_level_and_storage(
     assert find_severity(level, queue, CongestionSettings()) is severity
 
 
+PLACE = {"en": "Tunnel", "zh": "隧道"}
 GOLDEN = Alert("neck@1", "neck", Level.WARNING, 25_200.0, 25_200.0, None, 26_100.0, 0.82, {}, ())
 
 
@@ -235,53 +236,52 @@ GOLDEN = Alert("neck@1", "neck", Level.WARNING, 25_200.0, 25_200.0, None, 26_100
         (
             GOLDEN,
             "Tunnel: breakdown expected about 07:15 (chance 82%).",
-            "Tunnel：预计约 07:15 发生拥堵（概率 82%）。",
+            "隧道：预计约 07:15 发生拥堵（概率 82%）。",
         ),
         (
             replace(GOLDEN, cause=Cause.INCIDENT),
             "Tunnel: breakdown expected about 07:15 (chance 82%), incident.",
-            "Tunnel：预计约 07:15 发生拥堵（概率 82%），疑似事件。",
+            "隧道：预计约 07:15 发生拥堵（概率 82%），疑似事件。",
         ),
         (
             replace(GOLDEN, level=Level.CONFIRMED, cause=Cause.SURGE),
             "Tunnel: congestion confirmed, demand surge, alert since 07:00.",
-            "Tunnel：已确认拥堵，流量突增，07:00 起预警。",
+            "隧道：已确认拥堵，流量突增，07:00 起预警。",
         ),
         (
             replace(GOLDEN, cleared_s=27_000.0),
             "Tunnel: congestion alert of 07:00 cleared at 07:30.",
-            "Tunnel：07:00 发布的拥堵预警已于 07:30 解除。",
+            "隧道：07:00 发布的拥堵预警已于 07:30 解除。",
         ),
         (
             replace(GOLDEN, cleared_s=27_000.0, cleared_by="李伟"),
             "Tunnel: congestion alert of 07:00 cleared at 07:30 by 李伟.",
-            "Tunnel：07:00 发布的拥堵预警已于 07:30 由 李伟 解除。",
+            "隧道：07:00 发布的拥堵预警已于 07:30 由 李伟 解除。",
         ),
     ],
 )
 def test_texts_are_as_agreed(alert: Alert, en: str, zh: str) -> None:
-    assert tell_alert(alert, "Tunnel") == {"en": en, "zh": zh}
+    assert tell_alert(alert, PLACE) == {"en": en, "zh": zh}
 
 
 def test_advice_names_the_tail_by_the_ramp_near_it_with_its_window() -> None:
     names = {"exit": {"en": "Exit 2", "zh": "2 号出口"}}
     queue = build_queue(500.0, farthest_m=(1500.0, 3000.0, 4500.0))
-    assert tell_tail(queue, 25_200.0, "Tunnel", names) == {
+    assert tell_tail(queue, 25_200.0, PLACE, names) == {
         "en": "Slow from Exit 2 to Tunnel, tail near Exit 2 at 07:05 "
         "(1.5 to 4.5 km before Tunnel).",
-        "zh": "2 号出口至Tunnel缓行，预计 07:05 队尾位于2 号出口附近"
-        "（Tunnel上游 1.5 至 4.5 公里）。",
+        "zh": "2 号出口至隧道缓行，预计 07:05 队尾位于2 号出口附近（隧道上游 1.5 至 4.5 公里）。",
     }
     beyond = build_queue(500.0, farthest_m=(1500.0, 3500.0, 4500.0))
-    assert "0.5 km before Exit 2" in tell_tail(beyond, 25_200.0, "Tunnel", names)["en"]
-    assert "2 号出口上游 0.5 公里" in tell_tail(beyond, 25_200.0, "Tunnel", names)["zh"]
-    assert "3.0 km before Tunnel" in tell_tail(queue, 25_200.0, "Tunnel", {})["en"]
+    assert "0.5 km before Exit 2" in tell_tail(beyond, 25_200.0, PLACE, names)["en"]
+    assert "2 号出口上游 0.5 公里" in tell_tail(beyond, 25_200.0, PLACE, names)["zh"]
+    assert "3.0 km before Tunnel" in tell_tail(queue, 25_200.0, PLACE, {})["en"]
 
 
 def test_nothing_is_advised_where_no_queue_is_likely_or_nothing_is_known() -> None:
-    assert tell_tail(None, 0.0, "Tunnel", {}) == {}
-    assert tell_tail(build_queue(), 0.0, "Tunnel", {}) == {}
-    assert tell_tail(build_queue(farthest_m=(NAN, NAN, NAN)), 0.0, "Tunnel", {}) == {}
+    assert tell_tail(None, 0.0, PLACE, {}) == {}
+    assert tell_tail(build_queue(), 0.0, PLACE, {}) == {}
+    assert tell_tail(build_queue(farthest_m=(NAN, NAN, NAN)), 0.0, PLACE, {}) == {}
 
 
 def test_alert_orders_are_journaled_and_read_back() -> None:

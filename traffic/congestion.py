@@ -84,7 +84,8 @@ class _Watch:
     ) -> None:
         self.bottleneck = bottleneck
         self._settings = settings
-        self._place = network.links[bottleneck.link].name or bottleneck.id
+        name = network.links[bottleneck.link].name or bottleneck.id
+        self._place = settings.places.get(bottleneck.id, {"en": name, "zh": name})
         self._stations: dict[tuple[str, int], list[str]] = {}
         for loop in bottleneck.watch:
             detector = network.detectors[loop]

@@ -33,7 +33,7 @@ class CongestionSettings:
     held_share: float = 0.2  # flow lost after the bottleneck over capacity: an incident's sign
     slow_beyond: float = 0.45  # 1 less speed over free speed after the bottleneck: another
     surge_rise: float = 0.1  # of the inflow's ratio to the usual day, within 20 minutes
-    # Names of places by the ramp there, language -> name.
+    # Names of places, by the bottleneck or the ramp there, language -> name.
     places: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

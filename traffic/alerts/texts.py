@@ -17,16 +17,16 @@ CAUSES: Mapping[Cause, Mapping[str, str]] = {
 NEAR_M = 150.0  # of a ramp: a place is told by its name alone
 
 
-def tell_alert(alert: Alert, place: str) -> dict[str, str]:
-    """Return the alert's one sentence by language."""
+def tell_alert(alert: Alert, place: Mapping[str, str]) -> dict[str, str]:
+    """Return the alert's one sentence by language; `place` names the bottleneck in each."""
     since = to_clock(alert.raised_s)
     if alert.cleared_s is not None:
         at = to_clock(alert.cleared_s)
         by = alert.cleared_by
         return {
-            "en": f"{place}: congestion alert of {since} cleared at {at}"
+            "en": f"{place['en']}: congestion alert of {since} cleared at {at}"
             + (f" by {by}." if by else "."),
-            "zh": f"{place}：{since} 发布的拥堵预警已于 {at} "
+            "zh": f"{place['zh']}：{since} 发布的拥堵预警已于 {at} "
             + (f"由 {by} 解除。" if by else "解除。"),
         }
     cause = CAUSES[alert.cause]
@@ -35,26 +35,26 @@ def tell_alert(alert: Alert, place: str) -> dict[str, str]:
         why = {"en": "", "zh": ""}
     if alert.level is Level.CONFIRMED:
         return {
-            "en": f"{place}: congestion confirmed{why['en']}, alert since {since}.",
-            "zh": f"{place}：已确认拥堵{why['zh']}，{since} 起预警。",
+            "en": f"{place['en']}: congestion confirmed{why['en']}, alert since {since}.",
+            "zh": f"{place['zh']}：已确认拥堵{why['zh']}，{since} 起预警。",
         }
     if alert.expected_onset_s is None:
         return {
-            "en": f"{place}: congestion possible{why['en']}, alert since {since}.",
-            "zh": f"{place}：可能发生拥堵{why['zh']}，{since} 起预警。",
+            "en": f"{place['en']}: congestion possible{why['en']}, alert since {since}.",
+            "zh": f"{place['zh']}：可能发生拥堵{why['zh']}，{since} 起预警。",
         }
     onset = to_clock(alert.expected_onset_s)
     share = f"{alert.breakdown_chance:.0%}"
     return {
-        "en": f"{place}: breakdown expected about {onset} (chance {share}){why['en']}.",
-        "zh": f"{place}：预计约 {onset} 发生拥堵（概率 {share}）{why['zh']}。",
+        "en": f"{place['en']}: breakdown expected about {onset} (chance {share}){why['en']}.",
+        "zh": f"{place['zh']}：预计约 {onset} 发生拥堵（概率 {share}）{why['zh']}。",
     }
 
 
 def tell_tail(
     queue: QueueOutlook | None,
     now_s: float,
-    place: str,
+    place: Mapping[str, str],
     places: Mapping[str, Mapping[str, str]],
 ) -> dict[str, str]:
     """Return the advice on the farthest tail within the last lead, by language.
@@ -72,20 +72,21 @@ def tell_tail(
     at = to_clock(now_s + queue.lead_s[int(np.argmax(reached))])
     told = {}
     for language in ("en", "zh"):
-        tail = _tell_place(queue, middle, place, places, language)
+        head = place[language]
+        tail = _tell_place(queue, middle, head, places, language)
         window = (
             f"{shortest / METERS_PER_KILOMETER:.1f}",
             f"{longest / METERS_PER_KILOMETER:.1f}",
         )
         if language == "en":
             told["en"] = (
-                f"Slow from {tail} to {place}, tail near {tail} at {at} "
-                f"({window[0]} to {window[1]} km before {place})."
+                f"Slow from {tail} to {head}, tail near {tail} at {at} "
+                f"({window[0]} to {window[1]} km before {head})."
             )
         else:
             told["zh"] = (
-                f"{tail}至{place}缓行，预计 {at} 队尾位于{tail}附近"
-                f"（{place}上游 {window[0]} 至 {window[1]} 公里）。"
+                f"{tail}至{head}缓行，预计 {at} 队尾位于{tail}附近"
+                f"（{head}上游 {window[0]} 至 {window[1]} 公里）。"
             )
     return told
 
