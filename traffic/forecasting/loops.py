@@ -70,7 +70,12 @@ class LoopForecaster:
         self._spread = Spread(s.leads, s.spread_forgetting, s.coverage_gain)
         self._watch = Watch(detectors, s.leads, s.watch, s.least_coverage, s.least_own_coverage)
         self._onset: Onset | None = None
-        if s.onset_below is not None:
+        self._limits = (
+            None
+            if s.onset_below is None or s.onset_from is None
+            else (np.float32(s.onset_below), np.float32(s.onset_from))
+        )
+        if self._limits is not None:
             self._onset = Onset(count_features(s.leads), s.onset_leads, s.forgetting)
         self._lead_s = tuple(s.interval_s * (1 + h) for h in range(s.leads))
         self._time_s: float | None = None
@@ -123,8 +128,8 @@ class LoopForecaster:
         s = self.settings
         size = self._spread.expect(further[:, : s.leads].T)
         chance, risk = None, np.zeros(self._size, np.float32)
-        if self._onset is not None:
-            below, begin = (float(v) / moment.scale for v in (s.onset_below, s.onset_from))
+        if self._onset is not None and self._limits is not None:
+            below, begin = (limit / moment.scale for limit in self._limits)
             is_open = ~moment.estimated & (moment.value >= begin)
             chance = self._onset.build(
                 features[:, : count_features(s.leads)], outlook.value, size, further[:, -1], below,
@@ -179,11 +184,9 @@ class LoopForecaster:
         came = np.stack(self._came)
         further = np.zeros((self._size, s.leads + 1), np.float32)
         further[:, : s.leads] = np.abs(came - oldest.outlook.value).T
-        if oldest.chance is not None and self._onset is not None and s.onset_below is not None:
-            rows, below = oldest.outlook.rows, np.float32(s.onset_below) / moment.scale
-            happened = (came[: s.onset_leads] < np.float32(s.onset_below) / moment.scale).any(
-                axis=0
-            )
+        if oldest.chance is not None and self._onset is not None and self._limits is not None:
+            rows, below = oldest.outlook.rows, self._limits[0] / moment.scale
+            happened = (came[: s.onset_leads] < below).any(axis=0)
             further[:, -1] = happened & ~np.isnan(oldest.chance.chance)
             self._onset.learn(oldest.chance, came[:, rows], below[rows])
         self._experts.learn(oldest.outlook, came, further)

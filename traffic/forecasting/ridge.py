@@ -39,7 +39,7 @@ class PooledRidge:
         """Return the coefficients of the first `size` features (all by default), size x T."""
         part = slice(size)
         gram = self._gram[part, part] + np.diag(self._penalty[part])
-        solved: Doubles = np.linalg.solve(gram, self._moments[part])
+        solved: Doubles = np.linalg.solve(gram, self._moments[part]).astype(np.float64)
         return solved
 
 

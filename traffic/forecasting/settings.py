@@ -63,10 +63,11 @@ class LoopForecastSettings:
                 problems.append(f"{f.name} {value} must be at most 1")
         if self.interval_s > 0 and DAY_S % self.interval_s:
             problems.append(f"interval_s {self.interval_s} must divide a day")
-        if (self.onset_below is None) != (self.onset_from is None):
+        below, begin = self.onset_below, self.onset_from
+        if (below is None) != (begin is None):
             problems.append("onset_below and onset_from must be given together")
-        elif self.onset_below is not None and not self.onset_below <= self.onset_from:
-            problems.append(f"onset_below {self.onset_below} must not be above {self.onset_from}")
+        elif below is not None and begin is not None and not below <= begin:
+            problems.append(f"onset_below {below} must not be above onset_from {begin}")
         if self.onset_leads > self.leads:
             problems.append(f"onset_leads {self.onset_leads} must be at most leads {self.leads}")
         if not self.least < self.most:

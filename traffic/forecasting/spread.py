@@ -68,7 +68,7 @@ class Spread:
         return Band(quantiles, size[:, rows], bins[:, rows])
 
     def learn(self, lead: int, errors: Floats, band: Band, below: Flags, above: Flags) -> None:
-        """Take in errors (R, NaN where nothing came) at one lead, and which outcomes lay outside."""
+        """Take in errors at one lead (R, NaN where nothing came), and what lay outside (R)."""
         known = ~np.isnan(errors)
         if not known.any():
             return
