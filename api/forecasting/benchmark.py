@@ -15,6 +15,7 @@ from rich.table import Table
 
 from api.errors import UserError
 from api.evidence import finished_folder, write_whole
+from api.forecasting.boosting import BoostedTrees
 from api.forecasting.los_loop import (
     BEGIN,
     FAST_MPH,
@@ -58,6 +59,7 @@ FIELDS: Mapping[str, str] = {
     "brier_skill": "of the same against its static rate in the test itself",
     "rate": "share of cases with an onset",
     "over_persistence": "RMSE over persistence's, by day from the first row on, streaming",
+    "speaks": "share of forecasts that each model made",
     "trusted": "share of forecasts marked trusted",
     "fit_s": "wall time of learning from the training rows, s",
     "latency_ms": "wall time of one batch, updated and forecast, ms: median and 95 % quantile",
@@ -70,6 +72,7 @@ class Wish:
 
     data: Path
     out: Path
+    challenger: bool = True  # LightGBM beside the mixture
     validate: bool = False  # score the last fifth of the training rows instead of the test rows
 
 
@@ -92,7 +95,10 @@ def run_benchmark(wish: Wish, console: Console) -> None:
         onset_from=FAST_MPH,
         onset_leads=ONSET_STEPS,
     )
-    forecaster = LoopForecaster(len(data.detectors), data.calendar, settings, data.neighbors)
+    challenger = BoostedTrees(settings.leads) if wish.challenger else None
+    forecaster = LoopForecaster(
+        len(data.detectors), data.calendar, settings, data.neighbors, challenger
+    )
     with console.status("training rows"):
         begun = perf_counter()
         trained = run_forecaster(forecaster, data.speed_mph, range(data.train), learn=True)
@@ -101,10 +107,13 @@ def run_benchmark(wish: Wish, console: Console) -> None:
     test = range(data.train, len(data.speed_mph))
     for mode in ("batch", "streaming"):
         latencies_s: list[float] = []
+        tested = deepcopy(forecaster)
+        if mode == "batch" and tested.challenger is not None:
+            begun = perf_counter()
+            tested.challenger.fit()  # once more, on all training rows
+            fit_s += perf_counter() - begun
         with console.status(f"test rows, {mode}"):
-            said = run_forecaster(
-                deepcopy(forecaster), data.speed_mph, test, mode == "streaming", latencies_s
-            )
+            said = run_forecaster(tested, data.speed_mph, test, mode == "streaming", latencies_s)
         scored = _cut(said, data)
         modes[mode] = score(scored, data) | {
             "fit_s": fit_s,
@@ -157,6 +166,12 @@ def score(said: Said, data: LosLoop) -> dict[str, Any]:
         "coverage": score_coverage(said, whole, HORIZONS[-1], SLOW_MPH),
         "onset": score_onset(said, onsets, ONSET_STEPS, SLOW_MPH, FAST_MPH),
         "trusted": float(said.trusted[whole].mean()),
+        "speaks": {
+            model: sum(of_issue.count(model) for of_issue in said.model)
+            / len(said.model)
+            / HORIZONS[-1]
+            for model in sorted({model for of_issue in said.model for model in of_issue})
+        },
     }
 
 

@@ -28,12 +28,18 @@ def need_arrow() -> Any:
 
 
 def write_predictions(
-    folder: Path, said: Said, detectors: Sequence[str], begin: datetime, step: timedelta
+    folder: Path,
+    said: Said,
+    detectors: Sequence[str],
+    begin: datetime,
+    step: timedelta,
+    beyond: bool = False,
 ) -> None:
     """Write what was said, in order of issue, lead time and detector.
 
-    `begin` is the stamp of the first row of `measured`, with its zone. Leads that end beyond the
-    data are left out, and so are detectors that were never heard.
+    `begin` is the stamp of the first row of `measured`, with its zone; a forecast is issued at the
+    stamp of the newest row that it knows. Lead times that end beyond the data are left out unless
+    `beyond`, and so are detectors that were never heard.
     """
     arrow = need_arrow()
     zone, stamps = str(begin.tzinfo), _list_stamps(said, begin, step)
@@ -56,7 +62,7 @@ def write_predictions(
 
     def build(at: int) -> Any:
         """Return one issue's rows: H x D, less what is not to be told."""
-        count = min(leads, len(said.measured) - 1 - said.first - at)
+        count = leads if beyond else min(leads, len(said.measured) - 1 - said.first - at)
         value = said.value[at, :count]
         told = ~np.isnan(value)
         lead, detector = np.nonzero(told)

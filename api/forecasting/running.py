@@ -1,6 +1,5 @@
 """Runs a forecaster over recorded readings and keeps what it said."""
 
-from collections.abc import Callable
 from time import perf_counter
 
 import numpy as np
@@ -18,11 +17,11 @@ def run_forecaster(
     rows: range,
     learn: bool,
     latencies_s: list[float] | None = None,
-    tell: Callable[[int], None] | None = None,
+    begin_s: float = 0.0,
 ) -> Said:
     """Feed rows of readings (T x D, NaN where nothing was) in order; return all that was said.
 
-    The interval of row 0 begins at local midnight of the calendar's day 0.
+    `begin_s` is when the interval of row 0 begins, from local midnight of the calendar's day 0.
     """
     leads, size = forecaster.settings.leads, readings.shape[1]
     value = np.full((len(rows), leads, size), np.nan, np.float32)
@@ -32,12 +31,11 @@ def run_forecaster(
     models = []
     for i, row in enumerate(rows):
         begun = perf_counter()
-        made = forecaster.update((row + 1) * forecaster.settings.interval_s, readings[row], learn)
+        end_s = begin_s + (row + 1) * forecaster.settings.interval_s
+        made = forecaster.update(end_s, readings[row], learn)
         if latencies_s is not None:
             latencies_s.append(perf_counter() - begun)
         value[i], quantiles[:, i] = made.value, made.quantiles
         chance[i], trusted[i] = made.onset_chance, made.trusted
         models.append(made.model)
-        if tell is not None:
-            tell(i + 1)
     return Said(rows.start, value, *quantiles, chance, trusted, tuple(models), readings)

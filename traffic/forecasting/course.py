@@ -18,6 +18,7 @@ Flags = NDArray[np.bool_]
 class Moment:
     """One interval of D detectors, in units of their scales."""
 
+    day_share: float  # of the local day that has passed, 0..1
     measured: Floats  # D, NaN where nothing was
     value: Floats  # D, gaps filled
     estimated: Flags  # D, filled
@@ -78,7 +79,9 @@ class Course:
         profiles = np.where(np.isnan(profiles), np.float32(1), profiles)
         measured = np.where(known & heard, values / self._scale, np.float32(np.nan))
         value = self._fill(measured, profiles[0, 0] if expected is None else expected)
-        return Moment(measured, value, ~known, profiles, self._scale.copy(), heard)
+        return Moment(
+            slot / self._slots, measured, value, ~known, profiles, self._scale.copy(), heard
+        )
 
     def _locate(self, time_s: float) -> tuple[int, int]:
         """Return slot of the day and day type of the interval that ends at a time."""

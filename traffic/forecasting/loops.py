@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from traffic.forecasting.calendar import Calendar
+from traffic.forecasting.challenge import Challenger, Referee
 from traffic.forecasting.course import Course, Moment
 from traffic.forecasting.design import WINDOW, count_features
 from traffic.forecasting.experts import Experts, Outlook
@@ -17,6 +18,8 @@ from traffic.forecasting.spread import QUANTILES, Band, Spread, Watch
 
 Floats = NDArray[np.float32]
 Flags = NDArray[np.bool_]
+
+MIXTURE = "mixture"  # of the experts, as the one who speaks
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,12 +49,19 @@ class _Issue:
     """What was said at one moment, kept until its last lead time has come."""
 
     outlook: Outlook
+    value: Floats  # H x D, of who speaks, in scales
     band: Band
     chance: Chance | None
+    model: tuple[str, ...]  # H, who speaks
+    rival: Floats | None  # H x R, what the challenger said
+    seen: Floats | None  # R x G, what the challenger saw
 
 
 class LoopForecaster:
-    """Forecasts one quantity at D detectors; call `update` once for each interval, in order."""
+    """Forecasts one quantity at D detectors; call `update` once for each interval, in order.
+
+    The mixture of experts speaks, and at lead times where a challenger wins of late, that one.
+    """
 
     def __init__(
         self,
@@ -59,8 +69,11 @@ class LoopForecaster:
         calendar: Calendar,
         settings: LoopForecastSettings | None = None,
         neighbors: Neighbors | None = None,
+        challenger: Challenger | None = None,
     ) -> None:
         self.settings = s = settings or LoopForecastSettings()
+        self.challenger = challenger
+        self.referee = Referee(s.leads, s.trial_memory, s.trial_margin, s.trial_least)
         self._size = detectors
         self._course = Course(
             detectors, calendar, s.interval_s, s.leads, s.widths, s.least_scale, neighbors,
@@ -69,6 +82,7 @@ class LoopForecaster:
         self._experts = Experts(detectors, s, neighbors, extra=s.leads + 1)
         self._spread = Spread(s.leads, s.spread_forgetting, s.coverage_gain)
         self._watch = Watch(detectors, s.leads, s.watch, s.least_coverage, s.least_own_coverage)
+        self._plain = count_features(s.leads)
         self._onset: Onset | None = None
         self._limits = (
             None
@@ -76,7 +90,7 @@ class LoopForecaster:
             else (np.float32(s.onset_below), np.float32(s.onset_from))
         )
         if self._limits is not None:
-            self._onset = Onset(count_features(s.leads), s.onset_leads, s.forgetting)
+            self._onset = Onset(self._plain, s.onset_leads, s.forgetting)
         self._lead_s = tuple(s.interval_s * (1 + h) for h in range(s.leads))
         self._time_s: float | None = None
         self._expected: Floats | None = None  # D, what was forecast for the next interval
@@ -125,19 +139,30 @@ class LoopForecaster:
         return self._tell(time_s, moment, issue)
 
     def _say(self, outlook: Outlook, features: Floats, further: Floats, moment: Moment) -> _Issue:
-        s = self.settings
+        """Settle who speaks, and how sure it is; `further` is D x (H + 1)."""
+        s, rows = self.settings, outlook.rows
+        plain = features[:, : self._plain]
+        value, model = outlook.value, (MIXTURE,) * s.leads
+        rival = seen = None
+        if self.challenger is not None:
+            now = np.full((self._size, 1), moment.day_share, np.float32)
+            seen = np.concatenate([plain, outlook.own, further, now], axis=1)
+            made = self.challenger.forecast(seen, value)
+            if made is not None:
+                speaks = self.referee.promoted
+                value = np.where(speaks[:, None], made, value)
+                model = tuple(self.challenger.name if yes else MIXTURE for yes in speaks)
+                rival = made[:, rows]
+            seen = seen[rows]
         size = self._spread.expect(further[:, : s.leads].T)
         chance, risk = None, np.zeros(self._size, np.float32)
         if self._onset is not None and self._limits is not None:
             below, begin = (limit / moment.scale for limit in self._limits)
             is_open = ~moment.estimated & (moment.value >= begin)
-            chance = self._onset.build(
-                features[:, : count_features(s.leads)], outlook.value, size, further[:, -1], below,
-                is_open, outlook.rows,
-            )  # fmt: skip
+            chance = self._onset.build(plain, value, size, further[:, -1], below, is_open, rows)
             risk = np.nan_to_num(chance.chance)
-        band = self._spread.build(outlook.value, size, risk, outlook.rows)
-        return _Issue(outlook, band, chance)
+        band = self._spread.build(value, size, risk, rows)
+        return _Issue(outlook, value, band, chance, model, rival, seen)
 
     def _tell(self, time_s: float, moment: Moment, issue: _Issue | None) -> LoopForecast:
         s = self.settings
@@ -145,8 +170,7 @@ class LoopForecaster:
         quantiles = np.full((len(QUANTILES), *value.shape), np.nan, np.float32)
         chance, model = np.full(self._size, np.nan, np.float32), ("persistence",) * s.leads
         if issue is not None:
-            value, quantiles = issue.outlook.value, issue.band.quantiles
-            model = ("mixture",) * s.leads
+            value, quantiles, model = issue.value, issue.band.quantiles, issue.model
             if issue.chance is not None:
                 chance = issue.chance.chance
         self._expected = value[0]
@@ -173,7 +197,10 @@ class LoopForecaster:
             self._experts.judge(lead, issue.outlook, now)
             low, _, high = issue.band.quantiles[:, lead]
             below, above = now < low, now > high
-            errors = now[rows] - issue.outlook.value[lead, rows]
+            if issue.rival is not None:
+                mixture = issue.outlook.value[lead, rows]
+                self.referee.judge(lead, mixture, issue.rival[lead], now[rows])
+            errors = now[rows] - issue.value[lead, rows]
             self._spread.learn(lead, errors, issue.band, below[rows], above[rows])
             inside[lead], known[lead] = ~below & ~above, ~np.isnan(now) & issue.outlook.known
         self._watch.learn(inside, known)
@@ -182,8 +209,11 @@ class LoopForecaster:
         if oldest is None:
             return
         came = np.stack(self._came)
+        if self.challenger is not None and oldest.seen is not None:
+            rows = oldest.outlook.rows
+            self.challenger.learn(oldest.seen, oldest.outlook.value[:, rows], came[:, rows])
         further = np.zeros((self._size, s.leads + 1), np.float32)
-        further[:, : s.leads] = np.abs(came - oldest.outlook.value).T
+        further[:, : s.leads] = np.abs(came - oldest.value).T
         if oldest.chance is not None and self._onset is not None and self._limits is not None:
             rows, below = oldest.outlook.rows, self._limits[0] / moment.scale
             happened = (came[: s.onset_leads] < below).any(axis=0)

@@ -9,6 +9,7 @@ from traffic.model import ModelError
 _MAY_BE_ZERO = ("least", "seed", "bent", "neighbor_gain")
 _SHARES = (
     "forgetting", "mixture_forgetting", "spread_forgetting", "least_coverage", "least_own_coverage",
+    "trial_margin",
 )  # fmt: skip
 _MAY_BE_NONE = ("onset_below", "onset_from")
 
@@ -36,6 +37,9 @@ class LoopForecastSettings:
     watch: float = 144.0  # intervals that the live check of coverage remembers
     least_coverage: float = 0.8  # of a lead time, to be trusted
     least_own_coverage: float = 0.6  # of a detector, to be trusted
+    trial_memory: float = 288.0  # intervals by which a challenger is judged
+    trial_margin: float = 0.01  # of the mixture's squared error, to be promoted
+    trial_least: float = 72.0  # intervals judged before any promotion
     onset_below: float | None = None  # slow, in the unit of readings; none for no chance of onset
     onset_from: float | None = None  # not slow yet
     onset_leads: int = 6  # intervals within which an onset is foreseen

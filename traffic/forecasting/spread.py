@@ -23,7 +23,7 @@ _SIZES = np.array((0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 3.0))  # edges, over the mean 
 _LEVELS = np.array((0.6, 0.85))  # edges, of the forecast, in scales
 _RISKS = np.array((0.01, 0.03, 0.1))  # edges, of the chance of onset, where traffic is fast
 _LEAST_SIZE = 0.25  # of the mean error of the lead
-_STEP, _STEPS = 0.1, 161  # of errors over their size: -8 to 8
+_STEP, _STEPS = 0.05, 241  # of asinh(error over its size), which bounds it at 200 sizes
 _PRIOR = 50.0  # outcomes that the pooled errors of a lead are worth to a bin
 _BOUNDS = (0.002, 0.25)  # of the levels at which the outer quantiles are read
 
@@ -73,7 +73,8 @@ class Spread:
         if not known.any():
             return
         bins, errors = band.bins[lead, known], errors[known]
-        at = np.rint(errors / band.size[lead, known] / _STEP).astype(int) + _STEPS // 2
+        bent = np.arcsinh(errors / band.size[lead, known])
+        at = np.rint(bent / _STEP).astype(int) + _STEPS // 2
         flat = bins * _STEPS + np.clip(at, 0, _STEPS - 1)
         counts = self._counts[lead]
         counts *= self._forgetting
@@ -110,7 +111,7 @@ def _read(shares: Doubles, wanted: Doubles) -> Doubles:
     lower = np.take_along_axis(shares, np.maximum(at - 1, 0)[..., None], -1)[..., 0]
     lower = np.where(at > 0, lower, 0.0)
     within = np.where(upper > lower, (wanted - lower) / np.maximum(upper - lower, 1e-12), 0.5)
-    read: Doubles = (at - _STEPS // 2 - 0.5 + within) * _STEP
+    read: Doubles = np.sinh((at - _STEPS // 2 - 0.5 + within) * _STEP)
     return read
 
 
