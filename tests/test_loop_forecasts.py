@@ -153,7 +153,7 @@ def test_quantiles_cover_what_they_promise_and_again_after_a_change() -> None:
         below, above = came < band.quantiles[0, 0], came > band.quantiles[2, 0]
         hits.append(1 - below.mean() - above.mean())
         spread.learn(0, came - value[0], band, below, above)
-        spread.solve()
+        spread.solve(0)
     assert np.mean(hits[100:400]) == pytest.approx(PROMISED, abs=0.01)
     assert np.mean(hits[600:]) == pytest.approx(PROMISED, abs=0.015)
 

@@ -5,7 +5,6 @@ looks like. Days are held against the other days of the same data, so a mistake 
 all of it cannot be seen this way; `check_declared` holds the whole against what was declared.
 """
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -19,7 +18,8 @@ from traffic.units import to_kmph
 Floats = NDArray[np.float32]
 Flags = NDArray[np.bool_]
 
-UNIT_RUN_S = 1800.0  # a mistaken unit lasts this long at least
+UNIT_RUN_S = 1800.0  # a mistaken unit is clear for this long at least
+UNIT_LOW_RUN_S = 7200.0  # the same where values are too small
 UNIT_DAYS = 3  # of data before days are held against each other
 SHIFTS_S = tuple(sign * 900.0 * k for k in range(1, 9) for sign in (1, -1))  # up to 2 h
 SHIFT_LEAST_S = 2700.0
@@ -116,23 +116,36 @@ def _find_impossible(grid: Grid, unit: Unit) -> Found:
 
 
 def _find_units(grid: Grid, unit: Unit) -> Found:
-    """Find times at which all values together are a known factor off the other days."""
-    usual = _find_usual(grid, lambda of_others: len(of_others) >= UNIT_DAYS - 1)
+    """Find times at which all values together are a known factor off the other days.
+
+    Such a time begins and ends where the factor fits worse than none, and for long enough within
+    it all detectors agree. Where values seem too large they must be larger than those detectors
+    ever are; where they seem too small it must last, since a storm slows all traffic too.
+    """
+    usual = _find_usual(grid)
     if usual is None:
         return []
     with np.errstate(invalid="ignore", divide="ignore"):
-        off = np.log(grid.value / usual)
+        off, over = np.log(grid.value / usual), np.log(grid.value / _find_highest(usual))
     off[~np.isfinite(off)] = np.nan
+    over[~np.isfinite(over)] = np.nan
     enough = (~np.isnan(off)).sum(axis=1) >= LEAST_DETECTORS
-    low, middle, high = np.full((3, len(off)), np.nan)
+    low, middle, high, above = np.full((4, len(off)), np.nan)
     low[enough], middle[enough], high[enough] = np.nanquantile(
         off[enough], (0.25, 0.5, 0.75), axis=1
     )
+    above[enough] = np.nanmedian(over[enough], axis=1)
+    factors = {1.0: ("", ""), **MISTAKES[unit.quantity]}
+    logs = np.log(np.array(list(factors)))
+    nearest = np.argmin(np.abs(np.nan_to_num(middle)[:, None] - logs), axis=1)
     found: Found = []
-    for factor, (truth, taken) in MISTAKES[unit.quantity].items():
-        size = abs(np.log(factor))
-        like = (np.abs(middle - np.log(factor)) < 0.25 * size) & (high - low < 0.4 * size)
-        runs = [(a, b) for a, b in find_runs(like) if (b - a) * grid.interval_s >= UNIT_RUN_S]
+    for i, (factor, (truth, taken)) in list(enumerate(factors.items()))[1:]:
+        size = abs(logs[i])
+        clear = (np.abs(middle - logs[i]) < 0.25 * size) & (high - low < 0.4 * size)
+        if factor > 1:
+            clear &= above > size / 2
+        least = (UNIT_RUN_S if factor > 1 else UNIT_LOW_RUN_S) / grid.interval_s
+        runs = [(a, b) for a, b in find_runs(nearest == i) if clear[a:b].sum() >= least]
         if not runs:
             continue
         wrong = np.zeros(grid.value.shape, bool)
@@ -145,6 +158,14 @@ def _find_units(grid: Grid, unit: Unit) -> Found:
         }
         found.append((Finding("unit", int(wrong.sum()), what, _tell_runs(grid, runs)), wrong))
     return found
+
+
+def _find_highest(usual: Floats) -> Floats:
+    """Return what each detector reaches on usual days, D; NaN where nothing is known."""
+    highest = np.full(usual.shape[1], np.nan, np.float32)
+    known = ~np.isnan(usual).all(axis=0)
+    highest[known] = np.nanquantile(usual[:, known], 0.95, axis=0)
+    return highest
 
 
 def _find_stuck(grid: Grid, unit: Unit) -> Found:
@@ -258,18 +279,25 @@ def _alike(grid: Grid, one: int, other: int) -> bool:
     return ((first + one) % 7 >= 5) == ((first + other) % 7 >= 5)
 
 
-def _find_usual(grid: Grid, is_enough: Callable[[list[int]], bool]) -> Floats | None:
-    """Return for each value the median of the other days at that time of day, T x D."""
+def _find_usual(grid: Grid) -> Floats | None:
+    """Return for each value the median of other days at that time of day, T x D.
+
+    Days of the same type where there are enough, else of all. None with too few days.
+    """
     days, slots = _find_days(grid), _find_slots(grid)
-    if not is_enough(list(days)[1:]):
+    if len(days) < UNIT_DAYS:
         return None
     count = round(DAY_S / grid.interval_s)
     courses = np.full((len(days), count, grid.value.shape[1]), np.nan, np.float32)
     for i, rows in enumerate(days.values()):
         courses[i, slots[rows]] = grid.value[rows]
     usual = np.full(grid.value.shape, np.nan, np.float32)
-    for i, rows in enumerate(days.values()):
-        usual[rows] = _median(np.delete(courses, i, axis=0))[slots[rows]]
+    numbers = list(days)
+    for i, (day, rows) in enumerate(days.items()):
+        others = [k for k, other in enumerate(numbers) if k != i and _alike(grid, day, other)]
+        if len(others) < UNIT_DAYS - 1:
+            others = [k for k in range(len(numbers)) if k != i]
+        usual[rows] = _median(courses[others])[slots[rows]]
     return usual
 
 

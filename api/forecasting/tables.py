@@ -58,21 +58,20 @@ def read_tables(paths: Sequence[Path], declared: Declared) -> Readings:
     moved = [
         np.array([place[n] for n in part.detectors], np.int32)[part.detector] for part in parts
     ]
-    readings = Readings(
+    return Readings(
         tuple(names),
         np.concatenate([part.stamp_us for part in parts]),
         np.concatenate(moved),
         np.concatenate([part.value for part in parts]),
     )
-    if not len(readings.value):
-        raise UserError([f"--data {', '.join(map(str, paths))}: no rows"])
-    return readings
 
 
 def _read(path: Path, declared: Declared) -> Readings:
     arrow = need_arrow()
     table = _load(path)
     columns = table.column_names
+    if not table.num_rows:
+        raise UserError([f"{path}: no rows"])
     if len(set(columns)) < len(columns):
         twice = sorted({name for name in columns if columns.count(name) > 1})
         raise UserError([f"{path}: columns named twice: {', '.join(twice)}"])

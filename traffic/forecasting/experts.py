@@ -17,6 +17,7 @@ Floats = NDArray[np.float32]
 Flags = NDArray[np.bool_]
 
 EXPERTS = ("persistence", "window mean", "profile", "ridge", "bent ridge")
+MIX_EVERY = 3  # intervals from one set of weights to the next
 TURNS = 12  # intervals in which each detector's own coefficients are renewed once
 
 
@@ -141,7 +142,8 @@ class Experts:
         if self._learned % s.solve_every == 0 or self._learned < 4 * WINDOW:
             self._straight = self._ridge.solve(self._plain)[:, : s.leads].astype(np.float32)
             self._bent = self._ridge.solve().astype(np.float32)
-        self._mixture.solve()
+        if self._learned % MIX_EVERY == 0:
+            self._mixture.solve()
         if self._learned > s.settle:
             size = -(-self._detectors // TURNS)
             turn = self._learned % TURNS

@@ -92,6 +92,7 @@ class LoopForecaster:
         if self._limits is not None:
             self._onset = Onset(self._plain, s.onset_leads, s.forgetting)
         self._lead_s = tuple(s.interval_s * (1 + h) for h in range(s.leads))
+        self._count = 0  # intervals learned from
         self._time_s: float | None = None
         self._expected: Floats | None = None  # D, what was forecast for the next interval
         self._issues: deque[_Issue | None] = deque(maxlen=s.leads)  # newest last
@@ -204,7 +205,8 @@ class LoopForecaster:
             self._spread.learn(lead, errors, issue.band, below[rows], above[rows])
             inside[lead], known[lead] = ~below & ~above, ~np.isnan(now) & issue.outlook.known
         self._watch.learn(inside, known)
-        self._spread.solve()
+        self._spread.solve(self._count)
+        self._count += 1
         oldest = self._issues[0] if len(self._issues) == s.leads else None
         if oldest is None:
             return

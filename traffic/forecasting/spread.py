@@ -25,6 +25,7 @@ _RISKS = np.array((0.01, 0.03, 0.1))  # edges, of the chance of onset, where tra
 _LEAST_SIZE = 0.25  # of the mean error of the lead
 _STEP, _STEPS = 0.05, 241  # of asinh(error over its size), which bounds it at 200 sizes
 _PRIOR = 50.0  # outcomes that the pooled errors of a lead are worth to a bin
+TURNS = 3
 _BOUNDS = (0.002, 0.25)  # of the levels at which the outer quantiles are read
 
 
@@ -92,16 +93,18 @@ class Spread:
             tail[lead] += step * (TAIL - misses / np.maximum(total, 1))
         np.clip(self._tails, *_BOUNDS, out=self._tails)
 
-    def solve(self) -> None:
-        """Renew the quantiles of all bins."""
-        pooled = self._counts.sum(axis=1, keepdims=True)
+    def solve(self, turn: int) -> None:
+        """Renew the quantiles of all bins at a third of the lead times, by turns."""
+        part = slice(turn % TURNS, None, TURNS)
+        counts = self._counts[part]
+        pooled = counts.sum(axis=1, keepdims=True)
         pooled = pooled / np.maximum(pooled.sum(axis=2, keepdims=True), 1e-9)
-        shares = np.cumsum(self._counts + _PRIOR * pooled, axis=2)  # H x B x steps
+        shares = np.cumsum(counts + _PRIOR * pooled, axis=2)  # of H x B x steps
         shares /= np.maximum(shares[:, :, -1:], 1e-9)
         case = np.arange(shares.shape[1]) % self._cases
-        below, above = self._tails[:, :, case]
+        below, above = self._tails[:, part][:, :, case]
         for q, wanted in enumerate((below, np.full_like(below, 0.5), 1 - above)):
-            self._table[q] = _read(shares, wanted)
+            self._table[q, part] = _read(shares, wanted)
 
 
 def _read(shares: Doubles, wanted: Doubles) -> Doubles:
