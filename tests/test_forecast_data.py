@@ -17,6 +17,9 @@ from api.forecasting.grid import Finding, Grid, build_grid
 from api.forecasting.own_data import Wish, load_readings
 from api.forecasting.tables import Declared, read_tables
 from api.forecasting.units import parse_unit
+from traffic.forecasting.calendar import Calendar
+from traffic.forecasting.loops import LoopForecaster
+from traffic.forecasting.settings import LoopForecastSettings
 
 ZONE = ZoneInfo("Asia/Shanghai")
 PER_DAY = 96
@@ -265,3 +268,26 @@ def test_the_account_is_kept_for_machines(tmp_path: Path) -> None:
     account = json.loads((tmp_path / "out" / "account.json").read_text(encoding="utf-8"))
     assert [f["kind"] for f in account["findings"]] == ["unit"]
     assert account["used"] == account["readings"] * 7 // 8
+
+
+@pytest.mark.parametrize("spoil", [mistake_unit, mistake_half_a_day, mistake_clock])
+def test_what_is_set_aside_teaches_nothing(spoil: Callable[[np.ndarray], None]) -> None:
+    """The day after, forecasts are near those of a model that saw good data on the day, too."""
+    good = make_speeds(5)
+    spoiled = np.concatenate([good, make_speeds(3, seed=2)])
+    spoil(spoiled)
+    screened = screen(build(spoiled), MPS)[0].value[: len(good)]
+
+    def score(values: np.ndarray) -> float:
+        settings = LoopForecastSettings(interval_s=900, leads=4, most=60, bent=20, settle=96)
+        forecaster = LoopForecaster(8, Calendar(), settings)
+        errors = []
+        for t, row in enumerate(values):
+            made = forecaster.update((t + 1) * 900.0, row).value
+            if 4 * PER_DAY <= t < len(values) - 4:
+                errors.append(made - good[t + 1 : t + 5])
+        return float(np.sqrt(np.mean(np.square(errors))))
+
+    clean = score(good)
+    assert score(screened) < 1.1 * clean  # it has one day less to learn from
+    assert score(spoiled[: len(good)]) > score(screened)

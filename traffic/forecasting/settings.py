@@ -72,7 +72,7 @@ class LoopForecastSettings:
             problems.append("onset_below and onset_from must be given together")
         elif below is not None and begin is not None and not below <= begin:
             problems.append(f"onset_below {below} must not be above onset_from {begin}")
-        if self.onset_leads > self.leads:
+        if below is not None and self.onset_leads > self.leads:
             problems.append(f"onset_leads {self.onset_leads} must be at most leads {self.leads}")
         if not self.least < self.most:
             problems.append(f"least {self.least} must be below most {self.most}")
