@@ -22,7 +22,7 @@ class BoostingSettings:
     keep: int = 2016  # newest intervals that a fit looks at
     rows: int = 300  # detectors of an interval that are kept
     trees: int = 200
-    anchors: tuple[float, ...] = (0.0, 0.1, 0.2, 0.3, 0.45, 0.65, 0.8, 1.0)  # leads with own trees
+    anchors: tuple[float, ...] = (0.0, 0.1, 0.3, 0.5, 0.75, 1.0)  # leads with own trees
     seed: int = 1
 
 
