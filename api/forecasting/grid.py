@@ -60,7 +60,7 @@ class Grid:
         midnight = self.begin.replace(hour=0, minute=0, second=0, microsecond=0)
         return self.begin.timestamp() - midnight.timestamp()
 
-    def build_calendar(self, holidays: frozenset[int] = frozenset()) -> Calendar:
+    def build_calendar(self) -> Calendar:
         """Return the calendar whose day 0 is that of the first row, clock changes included."""
         zone = self.begin.tzinfo
         begin = self.begin.replace(hour=0, minute=0, second=0, microsecond=0)
@@ -73,7 +73,7 @@ class Grid:
             if offset != known and offset is not None and base is not None:
                 shifts.append((hour * 3600.0, (offset - base).total_seconds()))
                 known = offset
-        return Calendar(begin.weekday(), holidays=holidays, shifts=tuple(shifts))
+        return Calendar(begin.weekday(), shifts=tuple(shifts))
 
 
 def build_grid(readings: Readings, declared: Declared) -> tuple[Grid, list[Finding]]:

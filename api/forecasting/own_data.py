@@ -4,7 +4,7 @@ import csv
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -195,15 +195,14 @@ def _run(wish: Wish, grid: Grid, first: int, console: Console) -> tuple[Said, fl
 def _write(folder: Path, wish: Wish, said: Said, grid: Grid) -> None:
     """Write predictions in the unit that was declared, and chances of onset of speeds."""
     step = timedelta(seconds=grid.interval_s)
-    begin = grid.begin.astimezone(UTC).astimezone(grid.begin.tzinfo)
     factor = np.float32(wish.declared.unit.factor)
     told = Said(
         said.first, said.value / factor, said.low / factor, said.median / factor,
         said.high / factor, said.onset_chance, said.trusted, said.model, said.measured,
     )  # fmt: skip
-    write_predictions(folder, told, grid.detectors, begin, step, beyond=True)
+    write_predictions(folder, told, grid.detectors, grid.begin, step, beyond=True)
     if wish.declared.unit.quantity == "speed":
-        write_onsets(folder, said, grid.detectors, begin, step)
+        write_onsets(folder, said, grid.detectors, grid.begin, step)
 
 
 def write_account(out: Path, grid: Grid, findings: Sequence[Finding]) -> None:

@@ -25,7 +25,6 @@ class PooledRidge:
         self._forgetting = forgetting
         self._gram = np.zeros((size, size))
         self._moments = np.zeros((size, targets))
-        self.rows = 0.0  # that the sums are worth
 
     def learn(self, features: Floats, targets: Floats) -> None:
         """Take in rows, N x F and N x T, all of one moment; none may hold NaN."""
@@ -33,7 +32,6 @@ class PooledRidge:
         self._moments *= self._forgetting
         self._gram += features.T @ features
         self._moments += features.T @ targets
-        self.rows = self.rows * self._forgetting + len(features)
 
     def solve(self, size: int | None = None) -> Doubles:
         """Return the coefficients of the first `size` features (all by default), size x T."""
