@@ -12,7 +12,7 @@ from loop_days import BEGIN, make_speeds, write_long, write_wide
 from rich.console import Console
 
 from api.errors import UserError
-from api.forecasting.account import screen
+from api.forecasting.account import screen, tell_interpolated
 from api.forecasting.grid import Finding, Grid, build_grid
 from api.forecasting.own_data import Wish, load_readings
 from api.forecasting.tables import Declared, read_tables
@@ -268,6 +268,16 @@ def test_the_account_is_kept_for_machines(tmp_path: Path) -> None:
     account = json.loads((tmp_path / "out" / "account.json").read_text(encoding="utf-8"))
     assert [f["kind"] for f in account["findings"]] == ["unit"]
     assert account["used"] == account["readings"] * 7 // 8
+
+
+def test_filled_gaps_are_told_from_whole_numbers() -> None:
+    values = make_speeds(4)
+    assert tell_interpolated(build(np.round(20 * values))) == []
+    for first in range(0, 380, 24):
+        values[first : first + 9] = np.linspace(values[first], values[first + 8], 9)
+    finding = tell_interpolated(build(values))[0]
+    assert not finding.is_set_aside
+    assert finding.count == 16 * 7 * 8
 
 
 @pytest.mark.parametrize("spoil", [mistake_unit, mistake_half_a_day, mistake_clock])

@@ -207,6 +207,8 @@ def print_summary(summary: Mapping[str, Any], console: Console) -> None:
         found = [m[group]["15"] if group == "horizons" else m[group] for m in modes.values()]
         table.add_row(label, *(f"{f[name]:.3f}" for f in found))
     table.add_row("trusted", *(f"{m['trusted']:.3f}" for m in modes.values()))
+    told = (", ".join(f"{k} {v:.3f}" for k, v in m["speaks"].items()) for m in modes.values())
+    table.add_row("who speaks", *told)
     table.add_row(
         "learning from the training rows, s", *(f"{m['fit_s']:.1f}" for m in modes.values())
     )

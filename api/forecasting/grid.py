@@ -225,7 +225,7 @@ def find_gaps(grid: Grid) -> list[Finding]:
                     "zh": f"{int((missing > 0).sum())} 个检测器缺失的读数",
                 },
                 tuple(
-                    f"{grid.detectors[d]}: {missing[d] / len(grid.value):.0%}"
+                    f"{grid.detectors[d]}: {missing[d] / len(grid.value):.1%}"
                     for d in worst
                     if missing[d]
                 ),

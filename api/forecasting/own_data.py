@@ -227,6 +227,8 @@ def print_account(grid: Grid, findings: Sequence[Finding], console: Console) -> 
         title=f"{len(grid.detectors)} detectors, {grid.stamp(0)} – {grid.stamp(len(grid.value))} "
         f"every {grid.interval_s:g} s; {used:.1%} used",
     )  # fmt: skip
+    if not findings:
+        table.add_row("", "0", "nothing found", "未发现问题", "")
     for finding in findings:
         table.add_row(
             finding.kind, f"{finding.count:,}", finding.what["en"], finding.what["zh"],
