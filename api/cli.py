@@ -13,6 +13,7 @@ from api.benchmark import command as benchmark
 from api.comparing import check_out, find_inert, open_folder
 from api.comparing import compare as compare_runs
 from api.errors import UserError, attempt
+from api.forecasting import command as forecasting
 from api.planning.command import check_file, parse_method, parse_periods
 from api.planning.methods import METHODS
 from api.runs import Run
@@ -30,6 +31,7 @@ app = typer.Typer(
 )
 app.add_typer(benchmark.app, name="bench")
 app.add_typer(warning.app, name="warning")
+app.add_typer(forecasting.app, name="forecast")
 console = Console(emoji=False)
 errors = Console(stderr=True, emoji=False, markup=False, highlight=False, soft_wrap=True)
 

@@ -148,7 +148,8 @@ def test_the_block_on_sumo_blocks() -> None:
 def test_whatever_the_product_imports_is_declared() -> None:
     """Rule 6: a clean install has it; what came with another package may go again."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    wanted = [*project["dependencies"], *project["optional-dependencies"]["bench"]]
+    extras = project["optional-dependencies"]
+    wanted = [*project["dependencies"], *extras["bench"], *extras["forecast"]]
     declared = {re.split(r"[\[><=!~; ]", text)[0].lower().replace("_", "-") for text in wanted}
     owners = importlib.metadata.packages_distributions()
     undeclared = {}

@@ -113,7 +113,7 @@ def install_packages() -> None:
             raise SetupError(f"python3 has no venv. On Debian:\n    {install}")
     pip = [str(python), "-m", "pip", "--disable-pip-version-check", "install"]
     if subprocess.run(
-        [*pip, "--constraint", str(LOCK), "--editable", ".[dev]"], cwd=ROOT
+        [*pip, "--constraint", str(LOCK), "--editable", ".[dev,forecast]"], cwd=ROOT
     ).returncode:
         raise SetupError("pip could not install the packages; its message is above")
     READY.write_text(fingerprint + "\n")

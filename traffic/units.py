@@ -5,6 +5,8 @@ from numpy.typing import NDArray
 
 SECONDS_PER_HOUR = 3600.0
 METERS_PER_KILOMETER = 1000.0
+METERS_PER_MILE = 1609.344
+PERCENT = 0.01
 
 
 def to_vph(count_veh: NDArray[np.float64], interval_s: float) -> NDArray[np.float64]:

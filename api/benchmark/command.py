@@ -11,6 +11,7 @@ from api.benchmark.overview import SUMMARY, print_overview, write_overview
 from api.benchmark.trials import PEERS, TIERS, Trial, check_asked, is_able, load_results
 from api.comparing import do_runs, find_blocked, open_folder, raise_failures
 from api.errors import UserError, attempt
+from api.forecasting.command import bench_forecast
 from api.seeds import parse_seeds
 from api.warning.command import bench as bench_warning
 from controllers import CONTROLLERS
@@ -21,13 +22,14 @@ ALL = "all"
 _FIXED = ("fixed-time", "responsive", "timetable")
 COMPARED = (*PEERS, *(name for name in CONTROLLERS if name not in _FIXED))
 
-app = typer.Typer(help="Benchmarks of signal control.", no_args_is_help=True)
+app = typer.Typer(help="Benchmarks on published maps and data.", no_args_is_help=True)
+app.command("forecast")(bench_forecast)
 console = Console(emoji=False)
 
 
 @app.callback()
 def bench() -> None:
-    """Benchmarks of signal control."""
+    """Benchmarks on published maps and data."""
 
 
 @app.command()
