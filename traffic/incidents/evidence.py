@@ -1,0 +1,223 @@
+"""What speaks for a blockage in each section, as a few figures each interval.
+
+Counts are held against what the other lanes, the loops upstream and the time of day let expect.
+Every figure is near 0 in usual traffic and has the same meaning on every road, so that one set of
+weights serves all; what is unknown counts as 0.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from traffic.incidents.normal import COUNT, OCCUPANCY, SPEED, Normal
+from traffic.incidents.sections import ENTRY, EXIT, MIDDLE, Section
+from traffic.readings import LoopBatch, Quality
+
+Floats = NDArray[np.float64]
+Flags = NDArray[np.bool_]
+
+FIGURES = (
+    "starved_entry",
+    "starved_middle",  # log likelihood ratio: the lane that gets less than its share
+    "starved_exit",
+    "silent_entry",  # vehicles that a lane should have seen since its last one
+    "silent_middle",
+    "missing",  # vehicles that came in, ought to have come out and have not, while nobody waits
+    "collapsed_exit",  # log likelihood ratio: less comes out than is usual now
+    "collapsed_entry",
+    "covered_middle",  # intervals that a lane has been full and uncounted, beyond the usual
+    "covered_entry",
+    "fuller_above",  # occupancy of entry over exit, beyond the usual
+    "slower_above",  # speed at the exit over entry in parts of free speed, beyond the usual
+    "sudden",  # fall of the flow out within minutes, 0..1
+)
+
+WINDOW = 3  # intervals: about one cycle of a signal
+BEFORE = 10  # intervals before them, for what is sudden
+REMNANT = 0.2  # share of a lane's flow that passes a blockage, if any
+FLOOR = 15.0  # largest log likelihood ratio that is kept: traffic clears it soon
+CLEAR = 3.0  # log likelihood ratio from which a lane is named
+MOST_MISSING = 30.0
+FULL = 0.95
+STANDING = 0.3  # occupancy of a stop line that a queue reaches
+
+
+def update_cusum(sums: Floats, count: Floats, expected: Floats, remnant: float) -> Floats:
+    """Return Page's cumulative sums for a Poisson count that falls to `remnant` of its mean.
+
+    S' = min(max(S + n ln r + e (1 - r), 0), FLOOR), by Page (1954) with the log likelihood ratio
+    of Poisson means r e against e; where either is NaN, S stands.
+    """
+    gain = count * np.log(remnant) + expected * (1.0 - remnant)
+    return np.asarray(np.clip(sums + np.nan_to_num(gain), 0.0, FLOOR))
+
+
+class Evidence:
+    """Follows the sections' loops; call `update` once for each batch, in order."""
+
+    def __init__(self, sections: Sequence[Section], detectors: tuple[str, ...]) -> None:
+        self.detectors = detectors
+        index = {loop: i for i, loop in enumerate(detectors)}
+        most = max((len(st) for s in sections for st in s.stations), default=1)
+        shape = (len(sections), 3, most)  # S x 3 stations x K lanes
+        self._at = np.zeros(shape, int)
+        self._is_exit = np.array([False, False, True])[None, :, None]
+        self._is_loop = np.zeros(shape, bool)
+        for i, section in enumerate(sections):
+            for j, station in enumerate(section.stations):
+                for k, loop in enumerate(station):
+                    self._at[i, j, k] = index[loop]
+                    self._is_loop[i, j, k] = True
+        self._lag = np.array([s.length_m / s.free_mps for s in sections]) / 30.0  # S, intervals
+        self._free_mps = np.array([s.free_mps for s in sections])
+        keep = WINDOW + BEFORE
+        self._counts = np.full((keep, *shape), np.nan)  # newest last
+        self._occupancies = np.full((WINDOW, *shape), np.nan)
+        self._speeds = np.full((WINDOW, *shape), np.nan)
+        self._entered = np.zeros((int(self._lag.max(initial=0)) + 2, shape[0]))
+        self._starved = np.zeros(shape)
+        self._silent = np.zeros(shape)
+        self._covered = np.zeros(shape)
+        self._missing = np.zeros(shape[0])
+        self._collapsed = np.zeros((3, shape[0]))
+        self._level = 1.0  # of demand, to the usual
+
+    def update(self, batch: LoopBatch, normal: Normal) -> Floats:
+        """Return the figures of each section, S x F in the order of FIGURES."""
+        good = (batch.quality == Quality.GOOD) | (batch.quality == Quality.ESTIMATED)
+        usual = normal.tell(batch.end_s - batch.interval_s / 2)  # 3 x D
+        heard = self._is_loop & good[self._at]
+        count, occupancy, speed = (
+            np.where(heard, values[self._at], np.nan)
+            for values in (batch.count_veh, batch.occupancy, batch.speed_mps)
+        )
+        for kept, new in (
+            (self._counts, count),
+            (self._occupancies, occupancy),
+            (self._speeds, speed),
+        ):
+            kept[:-1] = kept[1:]
+            kept[-1] = new
+        u_count, u_occupancy, u_speed = (
+            np.where(self._is_loop, usual[row][self._at], np.nan)
+            for row in (COUNT, OCCUPANCY, SPEED)
+        )
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return self._judge(count, occupancy, u_count, u_occupancy, u_speed)
+
+    def _judge(
+        self,
+        count: Floats,
+        occupancy: Floats,
+        u_count: Floats,
+        u_occupancy: Floats,
+        u_speed: Floats,
+    ) -> Floats:
+        mean_count = _mean(self._counts[-WINDOW:], 0)  # S x 3 x K
+        mean_occupancy = _mean(self._occupancies, 0)
+        flow = _sum(mean_count, 2)  # S x 3
+        u_flow = _sum(np.where(np.isnan(mean_count), np.nan, u_count), 2)
+        self._follow_level(flow, u_flow)
+
+        share = u_count / u_flow[:, :, None]
+        # Lanes are green at different times, so that at a stop line only whole cycles compare.
+        lane = np.where(self._is_exit, mean_count, count)
+        among = np.where(self._is_exit[0], flow[:, :, None], _sum(count, 2)[:, :, None])
+        self._starved = update_cusum(self._starved, lane, share * among, REMNANT)
+        due = np.nan_to_num(share * _sum(count, 2)[:, :, None])
+        self._silent = np.where(count > 0, 0.0, np.minimum(self._silent + due, FLOOR))
+        expected = self._level * u_flow.T
+        self._collapsed = update_cusum(self._collapsed, flow.T, expected, REMNANT)
+
+        full = (occupancy >= FULL) & (count == 0)
+        self._covered = np.where(full, self._covered + 1, 0.0)
+        usual_full = np.nan_to_num(u_occupancy)
+        covered = np.minimum(self._covered, 20.0) * (1 - usual_full)
+
+        entry_o, exit_o = _mean(mean_occupancy[:, ENTRY], 1), _mean(mean_occupancy[:, EXIT], 1)
+        middle_o = _mean(mean_occupancy[:, MIDDLE], 1)
+        above_o = np.fmax(entry_o, middle_o)
+        u_entry, u_exit = _mean(u_occupancy[:, ENTRY], 1), _mean(u_occupancy[:, EXIT], 1)
+        u_above = np.fmax(u_entry, _mean(u_occupancy[:, MIDDLE], 1))
+        fuller = above_o - exit_o - (u_above - u_exit)
+
+        speeds = _mean(_mean(self._speeds, 0), 2)  # S x 3
+        u_speeds = _mean(u_speed, 2)
+        slower = (speeds[:, EXIT] - speeds[:, ENTRY]) - (u_speeds[:, EXIT] - u_speeds[:, ENTRY])
+
+        before = _mean(_sum(self._counts[:BEFORE], 3), 0)[:, EXIT]
+        sudden = np.clip(1 - flow[:, EXIT] / before, 0, 1) * (before > 0.5)
+
+        missing = self._find_missing(mean_occupancy, exit_o, u_exit)
+        figures = (
+            _most(self._starved[:, ENTRY]),
+            _most(self._starved[:, MIDDLE]),
+            _most(self._starved[:, EXIT]),
+            _most(self._silent[:, ENTRY]),
+            _most(self._silent[:, MIDDLE]),
+            missing,
+            self._collapsed[EXIT],
+            self._collapsed[ENTRY],
+            _most(covered[:, MIDDLE]),
+            _most(covered[:, ENTRY]),
+            fuller,
+            slower / self._free_mps,
+            sudden,
+        )
+        return np.asarray(np.nan_to_num(np.stack(figures, axis=1)))
+
+    def _follow_level(self, flow: Floats, u_flow: Floats) -> None:
+        """Follow over a quarter of an hour how today's traffic compares with the usual."""
+        known = ~np.isnan(flow[:, ENTRY]) & ~np.isnan(u_flow[:, ENTRY])
+        usual = u_flow[known, ENTRY].sum()
+        if usual > 0:
+            now = float(np.clip(flow[known, ENTRY].sum() / usual, 0.3, 2.0))
+            self._level += (now - self._level) / 30.0
+
+    def _find_missing(self, mean_occupancy: Floats, exit_o: Floats, u_exit: Floats) -> Floats:
+        """Count those who came in a free-flow travel time ago and have not come out."""
+        entered = np.nan_to_num(_sum(self._counts[-1, :, ENTRY], 1))
+        left = np.nan_to_num(_sum(self._counts[-1, :, EXIT], 1))
+        self._entered[:-1] = self._entered[1:]
+        self._entered[-1] = entered
+        whole = self._lag.astype(int)
+        part = self._lag - whole
+        rows = np.arange(len(whole))
+        last = len(self._entered) - 1
+        due = (1 - part) * self._entered[last - whole, rows] + part * self._entered[
+            last - whole - 1, rows
+        ]
+        self._missing = np.clip(self._missing + due - left, 0.0, MOST_MISSING)
+        standing = np.nan_to_num(_most(mean_occupancy[:, EXIT])) >= STANDING
+        self._missing[standing] *= 0.5
+        emptier = np.clip(1 - exit_o / np.maximum(u_exit, 0.05), 0, 1)
+        return np.asarray(np.log1p(self._missing) * np.nan_to_num(emptier))
+
+    def find_starved(self, section: int) -> tuple[int, int] | None:
+        """Return station and position in it of the lane that starves most; None if none does."""
+        worst = self._starved[section]  # 3 x K
+        if worst.max(initial=0.0) < CLEAR:
+            return None
+        station, position = np.unravel_index(int(worst.argmax()), worst.shape)
+        return int(station), int(position)
+
+
+def _mean(values: Floats, axis: int) -> Floats:
+    known = ~np.isnan(values)
+    number = known.sum(axis=axis)
+    return np.asarray(
+        np.where(number > 0, np.where(known, values, 0.0).sum(axis=axis) / number, np.nan)
+    )
+
+
+def _sum(values: Floats, axis: int) -> Floats:
+    """Add lanes up, those not heard taken out; NaN where none is heard."""
+    known = ~np.isnan(values)
+    total = np.where(known, values, 0.0).sum(axis=axis)
+    return np.asarray(np.where(known.any(axis=axis), total, np.nan))
+
+
+def _most(values: Floats) -> Floats:
+    """Return the largest of each row's lanes, 0 without any."""
+    return np.asarray(np.nan_to_num(values).max(axis=1, initial=0.0))
