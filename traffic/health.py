@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from traffic.model import Detector, DetectorKind, ModelError, Network
 from traffic.readings import LoopBatch, Quality
+from traffic.trends import Trends, TrendSettings
 from traffic.units import to_vph
 
 Floats = NDArray[np.float64]
@@ -64,6 +65,7 @@ class HealthSettings:
     stale_s: float = 90.0  # age of a batch: three intervals of 30 s
     skew_s: float = 5.0  # a batch may end this far ahead of our clock
     neighbor_m: float = 1200.0  # loops this near along the road are neighbors: two stations
+    trends: TrendSettings = field(default_factory=TrendSettings)
 
     def __post_init__(self) -> None:
         problems = [f"no limits for kind {k.value}" for k in DetectorKind if k not in self.limits]
@@ -94,6 +96,9 @@ class HealthScreen:
     | locked on | full, uncounted, while neighbors' traffic moves | 10 min without |
     | no change | count, occupancy and speed repeat, not empty, not full | at a change |
     | occupancy spike | not in 0..1, or a jump with no vehicle to cause it | 10 min without |
+    | drifting | vehicles 1.3 times as long, or as short, as they used to be | within 1.15 |
+    | swapped | two loops read as the other used to, 10 min long | when their own usual fits better |
+    | late | counts follow what neighbors counted minutes ago, not now | when they follow at once |
     | stale | the batch is old or came before | with the next good batch |
     | clock skew | the batch ends ahead of now or before the last one | with the next good batch |
 
@@ -127,6 +132,7 @@ class HealthScreen:
         self._last = np.full((3, size), np.nan)  # count, occupancy, speed
         self._part_runs, self._spike_left_s = np.zeros(size), np.zeros(size)
         self._pulse_peak, self._pulse_veh = np.zeros(size), np.ones(size)
+        self._trends = Trends(self._mates, self._near, self._free_mps, self._settings.trends)
 
     def screen(self, batch: LoopBatch, now_s: float) -> LoopBatch:
         """Return the same values, labelled; labels that the field gave are kept.
@@ -168,7 +174,16 @@ class HealthScreen:
     ) -> None:
         """Write a fault into `labels` (D) where `seen`; the last one written has precedence."""
         count, occupancy, speed = values
+        # What is wrong at a glance tells nothing of trends.
+        sound = seen & (self._labels == Quality.GOOD) | seen & (self._labels >= Quality.DRIFTING)
+        trends = self._trends
         faults = (
+            (Quality.LATE, trends.find_late(sound, count, interval_s)),
+            (Quality.SWAPPED, trends.find_swapped(sound, count, occupancy, interval_s)),
+            (
+                Quality.DRIFTING,
+                trends.find_drifting(sound, count, occupancy, speed, interval_s),
+            ),
             (Quality.NO_HITS, self._find_no_hits(seen, count, occupancy, interval_s)),
             (Quality.NO_CHANGE, self._find_no_change(seen, values, interval_s)),
             (Quality.LOCKED_ON, self._find_locked_on(seen, count, occupancy, speed, interval_s)),
@@ -206,7 +221,9 @@ class HealthScreen:
         self._silent_s = np.where(silent, self._silent_s + interval_s, self._silent_s * ~seen)
         self._missed_veh = np.where(silent, self._missed_veh + expected, self._missed_veh * ~seen)
         gain = 1 - np.exp(-interval_s / s.usual_s)
-        self._usual_vps[seen] += gain * (count[seen] / interval_s - self._usual_vps[seen])
+        # A long silence must not become what is usual.
+        learns = seen & (self._silent_s < s.silence_s)
+        self._usual_vps[learns] += gain * (count[learns] / interval_s - self._usual_vps[learns])
         return np.asarray(
             ((self._missed_veh >= s.silence_veh) & (self._silent_s >= s.silence_s))
             | (self._silent_s >= self._no_hits_s)

@@ -20,6 +20,9 @@ class Quality(IntEnum):
     STALE = 7
     CLOCK_SKEW = 8
     ESTIMATED = 9
+    DRIFTING = 10
+    SWAPPED = 11
+    LATE = 12
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,7 +18,7 @@ from networks.recordings import record_day
 from networks.scenario import Scenario
 
 READINGS, TRUTH, DAY, EXPOSURE = "readings.npz", "truth.json", "day.json", "exposure.json"
-NUMBERS: Mapping[str, int] = {"heishizi": 5}  # of blockages a day
+NUMBERS: Mapping[str, int] = {"heishizi": 5, "onramp": 2}  # of blockages a day
 DEMANDS: Mapping[str, tuple[float, float]] = {"heishizi": (0.7, 1.0)}  # most days stay calm
 USUAL_NUMBER = 2  # in the one hour of a RESCO map
 CLEAR_EACH = 3  # days of seeds that this divides have no blockage

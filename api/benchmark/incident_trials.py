@@ -13,8 +13,8 @@ from api.benchmark.incident_days import READINGS, Day, load_place
 from api.benchmark.incident_scores import DayScore, Event, find_events, find_excused, score_day
 from networks.recordings import Recording, load_recording
 from traffic.health import HealthScreen
-from traffic.incidents.detection import WARM_UP, Suspicion
-from traffic.incidents.normal import Normal
+from traffic.incidents.detection import WARM_UP, Suspicion, accumulate, find_noise
+from traffic.incidents.normal import Usual
 from traffic.incidents.peers import CaliforniaLimits, Occupancies, run_california, run_snd
 from traffic.incidents.raising import (
     SAFETY,
@@ -22,7 +22,7 @@ from traffic.incidents.raising import (
     find_threshold,
     raise_all,
 )
-from traffic.incidents.sections import Section, SectionKind, build_sections, find_neighbors
+from traffic.incidents.sections import Layout, Section, SectionKind, build_sections, find_neighbors
 from traffic.incidents.weights import Weights
 from traffic.model import Network
 from traffic.readings import LoopBatch
@@ -63,7 +63,7 @@ class Place:
     near: Flags  # S x S
     training: tuple[Seen, ...]
     scoring: tuple[Seen, ...]
-    normal: Normal  # of the training days
+    usual: Usual  # of the training days
 
     def screen(self, seen: Seen) -> Iterator[LoopBatch]:
         """Yield a day's batches as the engine would get them, bad readings labelled."""
@@ -88,11 +88,11 @@ def load_trial(name: str, folder: Path, training: Iterable[int], scoring: Iterab
     known = tuple(see(seed) for seed in training)
     place = Place(
         name, network, sections, near, known, tuple(see(seed) for seed in scoring),
-        Normal(tuple(network.detectors)),
+        Usual(Layout(sections, tuple(network.detectors))),
     )  # fmt: skip
     for seen in known:
         for batch in place.screen(seen):
-            place.normal.learn(batch)
+            place.usual.learn(batch)
     return place
 
 
@@ -107,9 +107,9 @@ def gather_examples(
     for place in places:
         kinds = np.array([section.kind.value for section in place.sections])
         for seen in place.training:
-            suspicion = Suspicion(place.network, place.sections, uniform)
+            suspicion = Suspicion(place.sections, place.usual.layout, uniform)
             figures = np.array(
-                [suspicion.evidence.update(b, place.normal) for b in place.screen(seen)]
+                [suspicion.evidence.update(b, place.usual) for b in place.screen(seen)]
             )
             end_s = seen.recording.end_s
             blocked = np.zeros(figures.shape[:2], bool)
@@ -133,20 +133,42 @@ def score_ours(
     place: Place, weights: Mapping[SectionKind, Weights], budget: float
 ) -> tuple[list[DayScore], dict[str, float]]:
     """Calibrate our threshold on the training days, score the others; return also the setting."""
+    runs = [_run_ours(place, seen, weights) for seen in place.training]
+    excused = [seen.excused for seen in place.training]
+    noise = find_noise([odds for odds, _ in runs], excused)
     trained = [
-        CalibrationDay(_run_ours(place, seen, weights), seen.recording.end_s, seen.excused)
-        for seen in place.training
+        CalibrationDay(_sum_up(odds - noise), seen.recording.end_s, seen.excused)
+        for seen, (odds, _) in zip(place.training, runs, strict=True)
     ]
     threshold = find_threshold(trained, place.near, budget)
-    return (
-        [_score(place, seen, _run_ours(place, seen, weights), threshold) for seen in place.scoring],
-        {"threshold": round(threshold, 3)},
-    )
+    scores = [
+        _score(place, seen, _run_ours(place, seen, weights, noise)[1], threshold)
+        for seen in place.scoring
+    ]
+    return scores, {"threshold": round(threshold, 3), "largest_noise": round(noise.max(), 3)}
 
 
-def _run_ours(place: Place, seen: Seen, weights: Mapping[SectionKind, Weights]) -> Floats:
-    suspicion = Suspicion(place.network, place.sections, weights)
-    return np.array([suspicion.update(b, place.normal).copy() for b in place.screen(seen)])
+def _run_ours(
+    place: Place,
+    seen: Seen,
+    weights: Mapping[SectionKind, Weights],
+    noise: Floats | None = None,
+) -> tuple[Floats, Floats]:
+    """Return log odds and levels of a day, T x S each."""
+    suspicion = Suspicion(place.sections, place.usual.layout, weights, noise)
+    odds, levels = [], []
+    for batch in place.screen(seen):
+        levels.append(suspicion.update(batch, place.usual))
+        odds.append(suspicion.log_odds)
+    return np.array(odds), np.array(levels)
+
+
+def _sum_up(odds: Floats) -> Floats:
+    """Return the levels that log odds of a day (T x S) add up to."""
+    levels = np.zeros_like(odds)
+    for t in range(WARM_UP, len(odds)):
+        levels[t] = accumulate(levels[t - 1], odds[t])
+    return levels
 
 
 def _score(place: Place, seen: Seen, levels: Floats, threshold: float | Floats) -> DayScore:

@@ -8,9 +8,10 @@ from numpy.typing import NDArray
 
 from traffic.incidents.evidence import FIGURES, Evidence
 from traffic.incidents.fitted import THRESHOLD, WEIGHTS
-from traffic.incidents.normal import Normal
+from traffic.incidents.normal import Usual
 from traffic.incidents.raising import Raiser
 from traffic.incidents.sections import (
+    Layout,
     Section,
     SectionKind,
     build_sections,
@@ -25,6 +26,7 @@ Floats = NDArray[np.float64]
 DRIFT = 2.0  # log odds at which suspicion neither grows nor falls: a chance of 0.12
 LARGEST = 6.0  # of one interval's log odds: no single reading convinces
 CEILING = 60.0  # of the sum: an alarm ends soon after the blockage
+USUAL_HIGH = 0.99  # quantile of a section's log odds on usual days
 WARM_UP = 10  # intervals that a day needs to fill
 
 
@@ -50,27 +52,30 @@ class Suspicion:
 
     S' = min(max(S + clip(l, -LARGEST, LARGEST) + DRIFT, 0), CEILING) with l the log odds of one
     interval: Page's cumulative sum (1954), which rises while a blockage is likely and forgets it
-    when traffic flows.
+    when traffic flows. `noise` (S), see find_noise, is taken off the log odds of sections that look
+    blocked on usual days, too.
     """
 
     def __init__(
         self,
-        network: Network,
         sections: Sequence[Section],
+        layout: Layout,
         weights: Mapping[SectionKind, Weights] = WEIGHTS,
+        noise: Floats | None = None,
     ) -> None:
-        self.evidence = Evidence(sections, tuple(network.detectors))
+        self.evidence = Evidence(sections, layout)
         self._base = np.array([weights[s.kind].base for s in sections])
+        self._noise = np.zeros(len(sections)) if noise is None else noise
         self._slopes = np.array([weights[s.kind].as_array() for s in sections])  # S x F
         self._seen = 0
         self.shares = np.zeros((len(sections), len(FIGURES)))  # S x F, of the log odds
         self.log_odds = np.full(len(sections), -np.inf)
         self.levels = np.zeros(len(sections))
 
-    def update(self, batch: LoopBatch, normal: Normal) -> Floats:
+    def update(self, batch: LoopBatch, usual: Usual) -> Floats:
         """Return the level of suspicion of each section, S."""
-        self.shares = self.evidence.update(batch, normal) * self._slopes
-        self.log_odds = self._base + self.shares.sum(axis=1)
+        self.shares = self.evidence.update(batch, usual) * self._slopes
+        self.log_odds = self._base + self.shares.sum(axis=1) - self._noise
         self._seen += 1
         if self._seen > WARM_UP:
             self.levels = accumulate(self.levels, self.log_odds)
@@ -82,35 +87,52 @@ def accumulate(levels: Floats, log_odds: Floats) -> Floats:
     return np.clip(levels + np.clip(log_odds, -LARGEST, LARGEST) + DRIFT, 0.0, CEILING)
 
 
+def find_noise(log_odds: Sequence[Floats], excused: Sequence[NDArray[np.bool_]]) -> Floats:
+    """Return what usual days (T x S each) say by themselves for a blockage in each section, S.
+
+    It is how far the highest hundredth of a section's log odds lies above what makes suspicion
+    grow; moments that a known blockage excuses are left out.
+    """
+    kept = [
+        np.where(bad, np.nan, odds)[WARM_UP:] for odds, bad in zip(log_odds, excused, strict=True)
+    ]
+    high = np.nanquantile(np.concatenate(kept), USUAL_HIGH, axis=0)
+    return np.asarray(np.maximum(np.nan_to_num(high, nan=0.0) + DRIFT, 0.0))
+
+
 class IncidentDetector:
     """Finds blockages in screened batches; call `update` once for each batch, in order.
 
-    `normal` is what the city's loops usually read; it goes on learning here, but from no section
-    under suspicion. `threshold` comes from find_threshold for an operator's budget. Raises
+    `usual` is what the city's loops read on other days; it goes on learning here, but from no
+    section under suspicion. `threshold` comes from find_threshold for an operator's budget,
+    `noise` from find_noise. Raises
     ModelError with all problems at once.
     """
 
     def __init__(
         self,
         network: Network,
-        normal: Normal | None = None,
+        usual: Usual | None = None,
         threshold: float = THRESHOLD,
         weights: Mapping[SectionKind, Weights] = WEIGHTS,
+        noise: Floats | None = None,
     ) -> None:
         loops = tuple(network.detectors)
-        self._normal = normal or Normal(loops)
+        self.sections = build_sections(network)
+        self._usual = usual or Usual(Layout(self.sections, loops))
         problems = []
-        if self._normal.detectors != loops:
+        if self._usual.layout.detectors != loops:
             problems.append("the usual readings are of other loops than the network's")
         if not threshold > 0:
             problems.append(f"threshold {threshold} must be above 0")
+        if noise is not None and noise.shape != (len(self.sections),):
+            problems.append(f"noise has shape {noise.shape}, expected ({len(self.sections)},)")
         problems += [f"no weights for {k.value} sections" for k in SectionKind if k not in weights]
         if problems:
             raise ModelError(f"incident detection of {network.id}", problems)
         self._network = network
-        self.sections = build_sections(network)
         near = find_neighbors(network, self.sections)
-        self._suspicion = Suspicion(network, self.sections, weights)
+        self._suspicion = Suspicion(self.sections, self._usual.layout, weights, noise)
         self._raiser = Raiser(near, threshold)
         self._threshold = threshold
         self._loops = loops
@@ -129,7 +151,7 @@ class IncidentDetector:
         """
         if batch.detectors != self._loops:
             raise ValueError("the batch has other loops than the network")
-        levels = self._suspicion.update(batch, self._normal)
+        levels = self._suspicion.update(batch, self._usual)
         new = np.isnan(self._since_s) & (levels > 0)
         self._since_s[new] = batch.end_s - batch.interval_s
         self._since_s[levels <= 0] = np.nan
@@ -152,7 +174,7 @@ class IncidentDetector:
         believed = np.ones(len(self._loops), bool)
         for section in np.flatnonzero(levels >= self._threshold / 2):
             believed[self._of_loop[section]] = False
-        self._normal.learn(batch, believed)
+        self._usual.learn(batch, believed)
 
     def _find(self, index: int, now_s: float) -> IncidentFinding:
         section = self.sections[index]

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from traffic.incidents.normal import COUNT, OCCUPANCY, SPEED, Normal
-from traffic.incidents.sections import ENTRY, EXIT, MIDDLE, Section
+from traffic.incidents.normal import COUNT, OCCUPANCY, SPEED, Usual
+from traffic.incidents.sections import ENTRY, EXIT, MIDDLE, Layout, Section, SectionKind
 from traffic.readings import LoopBatch, Quality
 
 Floats = NDArray[np.float64]
@@ -21,8 +21,6 @@ FIGURES = (
     "starved_entry",
     "starved_middle",  # log likelihood ratio: the lane that gets less than its share
     "starved_exit",
-    "silent_entry",  # vehicles that a lane should have seen since its last one
-    "silent_middle",
     "missing",  # vehicles that came in, ought to have come out and have not, while nobody waits
     "collapsed_exit",  # log likelihood ratio: less comes out than is usual now
     "collapsed_entry",
@@ -30,11 +28,9 @@ FIGURES = (
     "covered_entry",
     "fuller_above",  # occupancy of entry over exit, beyond the usual
     "slower_above",  # speed at the exit over entry in parts of free speed, beyond the usual
-    "sudden",  # fall of the flow out within minutes, 0..1
 )
 
 WINDOW = 3  # intervals: about one cycle of a signal
-BEFORE = 10  # intervals before them, for what is sudden
 REMNANT = 0.2  # share of a lane's flow that passes a blockage, if any
 FLOOR = 15.0  # largest log likelihood ratio that is kept: traffic clears it soon
 CLEAR = 3.0  # log likelihood ratio from which a lane is named
@@ -56,40 +52,34 @@ def update_cusum(sums: Floats, count: Floats, expected: Floats, remnant: float) 
 class Evidence:
     """Follows the sections' loops; call `update` once for each batch, in order."""
 
-    def __init__(self, sections: Sequence[Section], detectors: tuple[str, ...]) -> None:
-        self.detectors = detectors
-        index = {loop: i for i, loop in enumerate(detectors)}
-        most = max((len(st) for s in sections for st in s.stations), default=1)
-        shape = (len(sections), 3, most)  # S x 3 stations x K lanes
-        self._at = np.zeros(shape, int)
+    def __init__(self, sections: Sequence[Section], layout: Layout) -> None:
+        self._layout = layout
+        shape = layout.shape  # S x 3 stations x K lanes
+        self._is_mainline = np.array([s.kind is SectionKind.MAINLINE for s in sections])
+        # Lanes are counted from the left edge, where both stations begin alike.
+        lanes = layout.is_loop.sum(axis=2)  # S x 3
+        place = np.arange(shape[2])[None, :] + (lanes[:, ENTRY] - lanes[:, EXIT])[:, None]
+        self._has_entry = (place >= 0) & (place < lanes[:, ENTRY, None])
+        self._entry_of_exit = np.clip(place, 0, shape[2] - 1)
         self._is_exit = np.array([False, False, True])[None, :, None]
-        self._is_loop = np.zeros(shape, bool)
-        for i, section in enumerate(sections):
-            for j, station in enumerate(section.stations):
-                for k, loop in enumerate(station):
-                    self._at[i, j, k] = index[loop]
-                    self._is_loop[i, j, k] = True
         self._lag = np.array([s.length_m / s.free_mps for s in sections]) / 30.0  # S, intervals
         self._free_mps = np.array([s.free_mps for s in sections])
-        keep = WINDOW + BEFORE
-        self._counts = np.full((keep, *shape), np.nan)  # newest last
+        self._counts = np.full((WINDOW, *shape), np.nan)  # newest last
         self._occupancies = np.full((WINDOW, *shape), np.nan)
         self._speeds = np.full((WINDOW, *shape), np.nan)
         self._entered = np.zeros((int(self._lag.max(initial=0)) + 2, shape[0]))
         self._starved = np.zeros(shape)
-        self._silent = np.zeros(shape)
+        self._due = np.full((WINDOW, *shape), np.nan)
         self._covered = np.zeros(shape)
         self._missing = np.zeros(shape[0])
         self._collapsed = np.zeros((3, shape[0]))
         self._level = 1.0  # of demand, to the usual
 
-    def update(self, batch: LoopBatch, normal: Normal) -> Floats:
+    def update(self, batch: LoopBatch, usual: Usual) -> Floats:
         """Return the figures of each section, S x F in the order of FIGURES."""
         good = (batch.quality == Quality.GOOD) | (batch.quality == Quality.ESTIMATED)
-        usual = normal.tell(batch.end_s - batch.interval_s / 2)  # 3 x D
-        heard = self._is_loop & good[self._at]
         count, occupancy, speed = (
-            np.where(heard, values[self._at], np.nan)
+            self._layout.gather(np.where(good, values, np.nan))
             for values in (batch.count_veh, batch.occupancy, batch.speed_mps)
         )
         for kept, new in (
@@ -99,12 +89,52 @@ class Evidence:
         ):
             kept[:-1] = kept[1:]
             kept[-1] = new
-        u_count, u_occupancy, u_speed = (
-            np.where(self._is_loop, usual[row][self._at], np.nan)
-            for row in (COUNT, OCCUPANCY, SPEED)
-        )
+        told = self._layout.gather(usual.normal.tell(batch.end_s - batch.interval_s / 2))
+        u_count, u_occupancy, u_speed = told[COUNT], told[OCCUPANCY], told[SPEED]
         with np.errstate(invalid="ignore", divide="ignore"):
+            # Turns divide a street's traffic, and change with the time of day.
+            shares = np.where(
+                self._is_mainline[:, None, None],
+                usual.tell_shares(_sum(count, 2)),
+                u_count / _sum(u_count, 2)[:, :, None],
+            )
+            shares = np.where(np.isnan(count), np.nan, shares)
+            shares = self._temper(shares / _sum(shares, 2)[:, :, None])
+            self._compare_lanes(count, occupancy, shares)
             return self._judge(count, occupancy, u_count, u_occupancy, u_speed)
+
+    def _temper(self, shares: Floats) -> Floats:
+        """Let a mainline's lane expect no more of its share than it had at the section's entry.
+
+        Drivers choose lanes kilometers ahead, by what lies beyond; a blockage makes them change
+        between two stations. What an entry's own lanes lack tells of the section before.
+        """
+        came = _mean(self._counts[:, :, ENTRY], 0)  # S x K
+        came = came / _sum(came, 1)[:, None]
+        leave = shares[:, EXIT]
+        usual, now = (
+            np.where(self._has_entry, np.take_along_axis(one, self._entry_of_exit, axis=1), np.nan)
+            for one in (shares[:, ENTRY], came)
+        )
+        # A lane that begins in between, as at a ramp, expects nothing.
+        due = np.fmin(np.minimum(leave, now), now * leave / usual)
+        tempered = shares.copy()
+        tempered[self._is_mainline, EXIT] = due[self._is_mainline]
+        tempered[self._is_mainline, ENTRY] = np.nan
+        return tempered
+
+    def _compare_lanes(self, count: Floats, occupancy: Floats, shares: Floats) -> None:
+        """Hold each lane's count (S x 3 x K) against its share of what its station counts."""
+        due = np.where(np.isnan(count), np.nan, shares) * _sum(count, 2)[:, :, None]
+        # Below a blockage a lane is empty; one that is full merely stands.
+        due = np.where(occupancy < STANDING, due, 0.0)
+        # Lanes are green at different times, so that at a stop line only whole cycles compare.
+        self._due[:-1] = self._due[1:]
+        self._due[-1] = due
+        lane = np.where(self._is_exit, _mean(self._counts, 0), count)
+        self._starved = update_cusum(
+            self._starved, lane, np.where(self._is_exit, _mean(self._due, 0), due), REMNANT
+        )
 
     def _judge(
         self,
@@ -114,19 +144,12 @@ class Evidence:
         u_occupancy: Floats,
         u_speed: Floats,
     ) -> Floats:
-        mean_count = _mean(self._counts[-WINDOW:], 0)  # S x 3 x K
+        mean_count = _mean(self._counts, 0)  # S x 3 x K
         mean_occupancy = _mean(self._occupancies, 0)
         flow = _sum(mean_count, 2)  # S x 3
         u_flow = _sum(np.where(np.isnan(mean_count), np.nan, u_count), 2)
         self._follow_level(flow, u_flow)
 
-        share = u_count / u_flow[:, :, None]
-        # Lanes are green at different times, so that at a stop line only whole cycles compare.
-        lane = np.where(self._is_exit, mean_count, count)
-        among = np.where(self._is_exit[0], flow[:, :, None], _sum(count, 2)[:, :, None])
-        self._starved = update_cusum(self._starved, lane, share * among, REMNANT)
-        due = np.nan_to_num(share * _sum(count, 2)[:, :, None])
-        self._silent = np.where(count > 0, 0.0, np.minimum(self._silent + due, FLOOR))
         expected = self._level * u_flow.T
         self._collapsed = update_cusum(self._collapsed, flow.T, expected, REMNANT)
 
@@ -146,16 +169,13 @@ class Evidence:
         u_speeds = _mean(u_speed, 2)
         slower = (speeds[:, EXIT] - speeds[:, ENTRY]) - (u_speeds[:, EXIT] - u_speeds[:, ENTRY])
 
-        before = _mean(_sum(self._counts[:BEFORE], 3), 0)[:, EXIT]
-        sudden = np.clip(1 - flow[:, EXIT] / before, 0, 1) * (before > 0.5)
-
-        missing = self._find_missing(mean_occupancy, exit_o, u_exit)
+        # Ramps between the ends let the usual flows differ.
+        passing = np.nan_to_num(u_flow[:, EXIT] / u_flow[:, ENTRY], nan=1.0, posinf=1.0)
+        missing = self._find_missing(mean_occupancy, exit_o, u_exit, np.clip(passing, 0.2, 1.0))
         figures = (
             _most(self._starved[:, ENTRY]),
             _most(self._starved[:, MIDDLE]),
             _most(self._starved[:, EXIT]),
-            _most(self._silent[:, ENTRY]),
-            _most(self._silent[:, MIDDLE]),
             missing,
             self._collapsed[EXIT],
             self._collapsed[ENTRY],
@@ -163,7 +183,6 @@ class Evidence:
             _most(covered[:, ENTRY]),
             fuller,
             slower / self._free_mps,
-            sudden,
         )
         return np.asarray(np.nan_to_num(np.stack(figures, axis=1)))
 
@@ -175,8 +194,13 @@ class Evidence:
             now = float(np.clip(flow[known, ENTRY].sum() / usual, 0.3, 2.0))
             self._level += (now - self._level) / 30.0
 
-    def _find_missing(self, mean_occupancy: Floats, exit_o: Floats, u_exit: Floats) -> Floats:
-        """Count those who came in a free-flow travel time ago and have not come out."""
+    def _find_missing(
+        self, mean_occupancy: Floats, exit_o: Floats, u_exit: Floats, passing: Floats
+    ) -> Floats:
+        """Count those who came in a free-flow travel time ago and have not come out.
+
+        `passing` is the share of them that usually leaves by the exit, S.
+        """
         entered = np.nan_to_num(_sum(self._counts[-1, :, ENTRY], 1))
         left = np.nan_to_num(_sum(self._counts[-1, :, EXIT], 1))
         self._entered[:-1] = self._entered[1:]
@@ -188,7 +212,7 @@ class Evidence:
         due = (1 - part) * self._entered[last - whole, rows] + part * self._entered[
             last - whole - 1, rows
         ]
-        self._missing = np.clip(self._missing + due - left, 0.0, MOST_MISSING)
+        self._missing = np.clip(self._missing + passing * due - left, 0.0, MOST_MISSING)
         standing = np.nan_to_num(_most(mean_occupancy[:, EXIT])) >= STANDING
         self._missing[standing] *= 0.5
         emptier = np.clip(1 - exit_o / np.maximum(u_exit, 0.05), 0, 1)

@@ -151,6 +151,27 @@ def _pair(
     )
 
 
+class Layout:
+    """Where the readings of loops (D) belong: sections x 3 stations x lanes (S x 3 x K)."""
+
+    def __init__(self, sections: Sequence[Section], detectors: tuple[str, ...]) -> None:
+        self.detectors = detectors
+        index = {loop: i for i, loop in enumerate(detectors)}
+        most = max((len(st) for s in sections for st in s.stations), default=1)
+        self.shape = (len(sections), 3, most)
+        self._at = np.zeros(self.shape, int)
+        self.is_loop = np.zeros(self.shape, bool)
+        for i, section in enumerate(sections):
+            for j, station in enumerate(section.stations):
+                for k, loop in enumerate(station):
+                    self._at[i, j, k] = index[loop]
+                    self.is_loop[i, j, k] = True
+
+    def gather(self, values: Floats) -> Floats:
+        """Return values of loops (... x D) in their places (... x S x 3 x K), else NaN."""
+        return np.asarray(np.where(self.is_loop, values[..., self._at], np.nan))
+
+
 def find_neighbors(network: Network, sections: Sequence[Section]) -> NDArray[np.bool_]:
     """Return S x S: sections that share a link, or that a turn joins, themselves included."""
     size = len(sections)

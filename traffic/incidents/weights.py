@@ -13,7 +13,7 @@ from traffic.model import ModelError
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 
-RIDGE = 1.0
+RIDGE = 10.0
 LARGEST_STEP = 1e-6
 MOST_STEPS = 50
 LEAST_BLOCKED = 20  # intervals with a blockage, below which nothing can be fitted
