@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, fields, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from traffic.feed import FeedFault, FeedProblem, FeedSettings, FeedWatch
 from traffic.model import Detector, DetectorKind, ModelError, Network
 from traffic.readings import LoopBatch, Quality
 from traffic.trends import Trends, TrendSettings
@@ -96,11 +97,15 @@ class HealthScreen:
     | locked on | full, uncounted, while neighbors' traffic moves | 10 min without |
     | no change | count, occupancy and speed repeat, not empty, not full | at a change |
     | occupancy spike | not in 0..1, or a jump with no vehicle to cause it | 10 min without |
-    | drifting | vehicles 1.3 times as long, or as short, as they used to be | within 1.15 |
-    | swapped | two loops read as the other used to, 10 min long | when their own usual fits better |
-    | late | counts follow what neighbors counted minutes ago, not now | when they follow at once |
+    | drifting | vehicles 1.3 times as long, or short, as they used to be | within 1.15 |
+    | swapped | two loops read as the other used to, 10 min long | when their own fits better |
+    | late | counts follow the lanes beside it later than they used to | when they do not |
     | stale | the batch is old or came before | with the next good batch |
     | clock skew | the batch ends ahead of now or before the last one | with the next good batch |
+    | wrong units | the feed's occupancies are percent, or its speeds odd | with the next good one |
+
+    `problems` says of the latest batch what was wrong with it as a whole; what is wrong as a whole
+    changes nothing of what is known of the loops.
 
     A closed lane looks to its own loop like a lane with a dead loop: it may be labelled "no hits"
     until the first vehicle.
@@ -121,7 +126,9 @@ class HealthScreen:
             self._settings.lone_locked_on_s,
         )
         size = len(loops)  # all state: D, in the network's order
-        self._end_s = -np.inf
+        mainline = np.array([d.kind is DetectorKind.MAINLINE for d in loops], bool)
+        clock = FeedSettings(stale_s=self._settings.stale_s, skew_s=self._settings.skew_s)
+        self._feed = FeedWatch(self._free_mps, mainline, clock)
         self._labels = np.zeros(size, np.int8)
         self._usual_vps = np.zeros(size)
         self._was_hit = np.zeros(size, bool)
@@ -150,7 +157,9 @@ class HealthScreen:
         labels[at] = batch.quality
         labels[(labels == Quality.GOOD) & np.isnan(values[:2]).any(axis=0)] = Quality.MISSING
         seen = labels == Quality.GOOD
-        whole = self._check_clock(batch, now_s)
+        whole = self._feed.check(batch, now_s, values)
+        if any(problem.fault is FeedFault.GAP for problem in self.problems):
+            self._forget_runs()
         if whole is Quality.GOOD:
             self._judge(labels, seen, values, batch.interval_s)
             self._labels = labels
@@ -158,16 +167,10 @@ class HealthScreen:
             labels[seen] = whole
         return replace(batch, quality=labels[at])
 
-    def _check_clock(self, batch: LoopBatch, now_s: float) -> Quality:
-        last_s = self._end_s
-        if batch.end_s > now_s + self._settings.skew_s or batch.end_s < last_s:
-            # A clock that was set back is believed again from its next batch on.
-            self._end_s = min(batch.end_s, now_s)
-            return Quality.CLOCK_SKEW
-        self._end_s = batch.end_s
-        if batch.end_s == last_s or now_s - batch.end_s > self._settings.stale_s:
-            return Quality.STALE
-        return Quality.GOOD
+    @property
+    def problems(self) -> tuple[FeedProblem, ...]:
+        """What was wrong with the latest batch as a whole."""
+        return self._feed.problems
 
     def _judge(
         self, labels: NDArray[np.int8], seen: Flags, values: Floats, interval_s: float
@@ -193,6 +196,17 @@ class HealthScreen:
         for quality, found in faults:
             labels[seen & found] = quality
         self._last[:, seen] = values[:, seen]
+
+    def _forget_runs(self) -> None:
+        """Forget what was to be repeated in a row: nothing is known of the gap."""
+        for runs in (
+            self._silent_s, self._missed_veh, self._thin_runs, self._full_s, self._same_s,
+            self._part_runs, self._pulse_peak,
+        ):  # fmt: skip
+            runs[:] = 0.0
+        self._pulse_veh[:] = 1.0
+        self._last[:] = np.nan
+        self._trends.forget_course()
 
     def _hold(self, left_s: Floats, onset: Flags, seen: Flags, interval_s: float) -> Flags:
         """Count down `left_s` (in place) from the last onset; a fault lasts while it is above 0."""

@@ -23,6 +23,7 @@ class Quality(IntEnum):
     DRIFTING = 10
     SWAPPED = 11
     LATE = 12
+    WRONG_UNITS = 13
 
 
 @dataclass(frozen=True, eq=False)

@@ -34,8 +34,9 @@ class TrendSettings:
     lags: int = 9  # intervals
     late_s: float = 1500.0  # time constant of correlations
     late_settled_s: float = 1800.0  # until they can be judged
-    late_correlation: float = 0.4  # that a loop must once have had with neighbors now
-    late_gain: float = 0.3  # of that with neighbors minutes ago over that with them now
+    late_correlation: float = 0.4  # with the lanes beside it, below which nothing is told
+    late_lasting_s: float = 300.0
+    late_gain: float = 0.35  # of the correlation at the later lag over that at the usual one
 
     def __post_init__(self) -> None:
         problems = [
@@ -64,7 +65,7 @@ class Trends:
         self._settings = settings or TrendSettings()
         size = len(mates)
         self._free_mps = free_mps
-        self._near = near
+        self._mates = mates
         self._pairs = np.argwhere(np.triu(near, 1))  # P x 2
         self._usual_m, self._recent_m = np.full(size, np.nan), np.full(size, np.nan)
         self._lengths, self._spread = np.zeros(size), np.zeros(size)
@@ -79,7 +80,14 @@ class Trends:
         self._cross = np.zeros((lags, size))
         self._square = np.zeros((2, size))
         self._heard_s = np.zeros(size)
-        self._followed = np.zeros(size, bool)
+        self._usual_lag = np.full(size, -1)  # -1 until it is known
+        self._late_s = np.zeros(size)
+
+    def forget_course(self) -> None:
+        """Forget what was counted of late; what is usual stays."""
+        self._past[:] = np.nan
+        self._strange_s[:] = 0.0
+        self._late_s[:] = 0.0
 
     def find_drifting(
         self, believed: Flags, count: Floats, occupancy: Floats, speed: Floats, interval_s: float
@@ -160,15 +168,16 @@ class Trends:
         return np.asarray(np.abs(counts) + np.abs(occupancies) / 0.15)
 
     def find_late(self, believed: Flags, count: Floats, interval_s: float) -> Flags:
-        """Find loops whose counts follow what their neighbors counted two and more intervals ago.
+        """Find loops whose counts follow those of the lanes beside them later than they used to.
 
-        Platoons and waves pass all loops of a place within about an interval.
+        Platoons and waves reach the lanes of a cross-section together or, where each has its own
+        green, always as far apart. Later means by two intervals and more.
         """
         s = self._settings
-        near = self._near & believed
-        number = near.sum(axis=1)
+        mates = self._mates & believed
+        number = mates.sum(axis=1)
         with np.errstate(invalid="ignore", divide="ignore"):
-            around = (near @ np.where(believed, count, 0.0)) / number
+            around = (mates @ np.where(believed, count, 0.0)) / number
         gain = 1 - np.exp(-interval_s / s.late_s)
         own = np.where(believed, count, np.nan)
         self._past[1:] = self._past[:-1]
@@ -189,9 +198,14 @@ class Trends:
         with np.errstate(invalid="ignore", divide="ignore"):
             correlation = self._cross / np.sqrt(self._square[0] * self._square[1])
         correlation = np.nan_to_num(correlation, posinf=0.0, neginf=0.0)
-        now = correlation[:2].max(axis=0)
-        then = correlation[2:].max(axis=0)
-        settled = self._heard_s >= s.late_settled_s
-        self._followed |= settled & (now >= s.late_correlation)
-        is_late = self._followed & (then >= s.late_correlation) & (then - now >= s.late_gain)
-        return np.asarray(is_late)
+        rows = np.arange(len(count))
+        peak = correlation.argmax(axis=0)
+        height = correlation[peak, rows]
+        learns = (self._usual_lag < 0) & (self._heard_s >= s.late_settled_s)
+        learns &= height >= s.late_correlation
+        self._usual_lag[learns] = peak[learns]
+        as_usual = correlation[np.maximum(self._usual_lag, 0), rows]
+        is_late = (self._usual_lag >= 0) & (peak - self._usual_lag >= 2)
+        is_late &= (height >= s.late_correlation) & (height - as_usual >= s.late_gain)
+        self._late_s = np.where(is_late, self._late_s + interval_s, 0.0)
+        return np.asarray(self._late_s >= s.late_lasting_s)
