@@ -187,7 +187,7 @@ def test_weights_and_detectors_that_cannot_be_say_all() -> None:
 
 
 class Road:
-    """Three lanes of 250 veh/h each and lane; lane 1 may be closed between the two stations."""
+    """Three lanes of 720 veh/h each; lane 1 may be closed between the two stations."""
 
     def __init__(self, seed: int = 1) -> None:
         self.rng = np.random.default_rng(seed)
@@ -288,14 +288,14 @@ def test_wrong_wishes_are_all_named_at_once(tmp_path: Path) -> None:
         assert part in text
 
 
-def test_days_on_disk_are_scored_without_a_simulator(tmp_path: Path) -> None:
-    """Two made-up hours each of training and scoring; the town itself is built once."""
+def write_days(tmp_path: Path, seeds: tuple[int, ...]) -> None:
+    """Made-up hours of the crossing; the town itself is built once."""
     pytest.importorskip("sumo")
     from networks import load
 
     loops = tuple(load("crossing", 1, tmp_path / "town").network.detectors)
     rng = np.random.default_rng(2)
-    for seed in (1, 2, 101, 102):
+    for seed in seeds:
         day = Day("crossing", seed, tmp_path)
         day.target.mkdir(parents=True)
         count = rng.poisson(2.0, (120, len(loops))).astype(float)
@@ -304,6 +304,11 @@ def test_days_on_disk_are_scored_without_a_simulator(tmp_path: Path) -> None:
         recording = Recording(30.0, loops, end_s, count, np.minimum(count * 0.03, 1), speed)
         recording.save(day.target / "readings.npz")
         write_json(day.target / "truth.json", {"stands": []})
+        write_json(day.target / "day.json", {"seed": seed})
+
+
+def test_days_on_disk_are_scored_without_a_simulator(tmp_path: Path) -> None:
+    write_days(tmp_path, (1, 2, 101, 102))
     overview = score_places(tmp_path, {"crossing": ((101, 102), (1, 2))}, 0.75)
     assert json.loads(json.dumps(overview)) == overview
     assert overview["places"]["crossing"]["training_seeds"] == [101, 102]
@@ -311,3 +316,34 @@ def test_days_on_disk_are_scored_without_a_simulator(tmp_path: Path) -> None:
         assert overview["total"][name]["hours"] == 2.0
         assert overview["total"][name]["blockages"] == 0
     assert find_place(tmp_path, "resco:a").name == "resco-a"
+
+
+def test_the_commands_score_what_a_folder_holds(tmp_path: Path) -> None:
+    write_days(tmp_path, (1, 2, 101, 102))
+    asked = ["--out", str(tmp_path), "--maps", "crossing"]
+    runner = CliRunner()
+    result = runner.invoke(
+        app, ["bench", "incidents", *asked, "--training", "101,102", "--seeds", "1,2"]
+    )
+    assert result.exception is None, result.exception
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert summary["places"]["crossing"]["scoring_seeds"] == [1, 2]
+    result = runner.invoke(app, ["bench", "health", *asked, "--seeds", "1", "--faults", "none"])
+    assert result.exception is None, result.exception
+    told = json.loads((tmp_path / "health.json").read_text())
+    chatter = told["places"]["crossing"]["kinds"]["chattering"]
+    assert chatter["found"] == chatter["injected"] > 0
+    result = runner.invoke(app, ["bench", "health", *asked, "--faults", "asleep", "--seeds", "x"])
+    assert "asleep" in str(result.exception)
+    assert "'x'" in str(result.exception)
+
+
+def test_another_network_s_days_have_other_loops(tmp_path: Path) -> None:
+    write_days(tmp_path, (1, 101))
+    day = Day("crossing", 1, tmp_path)
+    values = np.zeros((3, 1))
+    Recording(30.0, ("x",), 30.0 * np.arange(1, 4), values, values, values).save(
+        day.target / "readings.npz"
+    )
+    with pytest.raises(ModelError, match="other loops"):
+        score_places(tmp_path, {"crossing": ((101,), (1,))}, 0.75)

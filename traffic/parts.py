@@ -6,6 +6,7 @@ from traffic.advisory import Advisory
 from traffic.congestion import Alert
 from traffic.estimation import State
 from traffic.forecasting import Forecast
+from traffic.incidents.detection import IncidentFinding
 from traffic.readings import LoopBatch
 from traffic.response import Order, Response
 from traffic.snapshot import Snapshot
@@ -21,6 +22,12 @@ class Estimator(Protocol):
 
 class Forecaster(Protocol):
     def update(self, batch: LoopBatch, state: State) -> Forecast: ...
+
+
+class Incidents(Protocol):
+    """Gives the blockages that stand, and those just cleared; for alerts to name as their cause."""
+
+    def update(self, batch: LoopBatch) -> tuple[IncidentFinding, ...]: ...
 
 
 class Congestion(Protocol):

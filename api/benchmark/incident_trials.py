@@ -24,7 +24,7 @@ from traffic.incidents.raising import (
 )
 from traffic.incidents.sections import Layout, Section, SectionKind, build_sections, find_neighbors
 from traffic.incidents.weights import Weights
-from traffic.model import Network
+from traffic.model import ModelError, Network
 from traffic.readings import LoopBatch
 
 Floats = NDArray[np.float64]
@@ -73,7 +73,10 @@ class Place:
 
 
 def load_trial(name: str, folder: Path, training: Iterable[int], scoring: Iterable[int]) -> Place:
-    """Load the recorded days of a place and learn what is usual from those of training."""
+    """Load the recorded days of a place and learn what is usual from those of training.
+
+    Raises ModelError or EvidenceError naming a file that is broken or of another network.
+    """
     with tempfile.TemporaryDirectory(prefix="traffic-") as scratch:
         network = load_place(name, Path(scratch)).network
     sections = build_sections(network)
@@ -82,6 +85,9 @@ def load_trial(name: str, folder: Path, training: Iterable[int], scoring: Iterab
     def see(seed: int) -> Seen:
         day = Day(name, seed, folder)
         recording = load_recording(day.target / READINGS)
+        if recording.detectors != tuple(network.detectors):
+            path = day.target / READINGS
+            raise ModelError(f"recording {path}", [f"has other loops than {name}"])
         events = find_events(day, sections)
         return Seen(day, recording, events, find_excused(events, recording, near))
 
