@@ -61,6 +61,8 @@ class Evidence:
         place = np.arange(shape[2])[None, :] + (lanes[:, ENTRY] - lanes[:, EXIT])[:, None]
         self._has_entry = (place >= 0) & (place < lanes[:, ENTRY, None])
         self._entry_of_exit = np.clip(place, 0, shape[2] - 1)
+        # There, a queue above and free flow below are nothing new.
+        self._is_bottleneck = np.array([s.is_bottleneck for s in sections])
         self._is_exit = np.array([False, False, True])[None, :, None]
         self._lag = np.array([s.length_m / s.free_mps for s in sections]) / 30.0  # S, intervals
         self._free_mps = np.array([s.free_mps for s in sections])
@@ -181,8 +183,8 @@ class Evidence:
             self._collapsed[ENTRY],
             _most(covered[:, MIDDLE]),
             _most(covered[:, ENTRY]),
-            fuller,
-            slower / self._free_mps,
+            np.where(self._is_bottleneck, 0.0, fuller),
+            np.where(self._is_bottleneck, 0.0, slower / self._free_mps),
         )
         return np.asarray(np.nan_to_num(np.stack(figures, axis=1)))
 
