@@ -8,6 +8,8 @@ from test_health import Street, faulty
 
 from traffic.feed import FeedFault, FeedSettings
 from traffic.health import HealthScreen
+from traffic.incidents.normal import Usual
+from traffic.incidents.sections import Layout, build_sections
 from traffic.model import ModelError
 from traffic.readings import LoopBatch, Quality
 
@@ -125,6 +127,21 @@ def test_bad_feeds_leave_the_screen_as_if_they_had_never_been() -> None:
                 replace(batch, end_s=batch.end_s + 1, occupancy=batch.occupancy * 100),
             ):
                 assert Quality.GOOD not in troubled.screen(bad, now_s).quality
+
+
+def test_what_is_usual_learns_nothing_from_a_bad_feed() -> None:
+    street = settled()
+    network = street.network
+    usual = Usual(Layout(build_sections(network), street.ids))
+    for _ in range(20):
+        batch = street.batch()
+        usual.learn(street.screen.screen(batch, street.now_s))
+    before = usual.normal.tell(street.now_s)
+    for _ in range(20):
+        batch = street.batch()
+        bad = replace(batch, occupancy=batch.occupancy * 100)
+        usual.learn(street.screen.screen(bad, street.now_s))
+    np.testing.assert_array_equal(usual.normal.tell(street.now_s - 600), before)
 
 
 def test_feed_settings_that_cannot_be_say_all() -> None:

@@ -3,6 +3,7 @@
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 from pathlib import Path
 
@@ -182,15 +183,12 @@ def _score(place: Place, seen: Seen, levels: Floats, threshold: float | Floats) 
     return score_day(seen.day, seen.recording, seen.events, alarms, place.near)
 
 
-Levels = Callable[[Floats], Floats]  # occupancies T x 2 x S -> levels T x S
-
-
 @dataclass(frozen=True)
 class _Setting:
     """One setting of a peer: levels from occupancies, and the threshold that they must reach."""
 
     told: Mapping[str, float]
-    levels: Levels
+    run: Callable[[Floats], Floats]  # occupancies T x 2 x S -> levels T x S
     threshold: float
 
 
@@ -198,23 +196,12 @@ def _list_california() -> Iterator[_Setting]:
     for difference, relative, below in product(_DIFFERENCES, _RELATIVES, _BELOWS):
         limits = CaliforniaLimits(difference, relative, below)
         told = {"T1": difference, "T2": relative, "T3": below}
-        yield _Setting(told, lambda o, limits=limits: run_california(o, limits), 1.0)  # type: ignore[misc]
+        yield _Setting(told, partial(run_california, limits=limits), 1.0)
 
 
 def _list_snd() -> Iterator[_Setting]:
     for base, is_confirmed in product(_BASES, (False, True)):
-        kept: dict[int, Floats] = {}
-
-        def run(
-            occupancies: Floats,
-            base: int = base,
-            is_confirmed: bool = is_confirmed,
-            kept: dict[int, Floats] = kept,
-        ) -> Floats:
-            if id(occupancies) not in kept:
-                kept[id(occupancies)] = run_snd(occupancies, base, is_confirmed)
-            return kept[id(occupancies)]
-
+        run = partial(run_snd, base=base, is_confirmed=is_confirmed)
         for deviate in _DEVIATES:
             told = {"base_min": base / 2, "confirmed": float(is_confirmed)}
             yield _Setting(told | {"deviate": round(float(deviate), 3)}, run, float(deviate))
@@ -241,10 +228,15 @@ def score_peer(
         ours = np.array([section.kind is kind for section in place.sections])
         allowed = SAFETY * budget / len(kinds)
         best: tuple[float, float] | None = None
+        run: Callable[[Floats], Floats] | None = None
+        by_day: list[Floats] = []
         for setting in PEERS[peer]():
+            if setting.run is not run:  # the same levels serve all thresholds
+                run = setting.run
+                by_day = [np.where(ours, run(occupancies), 0.0) for occupancies in trained]
             scores = [
-                _score(place, seen, np.where(ours, setting.levels(o), 0.0), setting.threshold)
-                for seen, o in zip(place.training, trained, strict=True)
+                _score(place, seen, of_day, setting.threshold)
+                for seen, of_day in zip(place.training, by_day, strict=True)
             ]
             if sum(s.false_alarms for s in scores) > allowed * sum(s.hours for s in scores):
                 continue
@@ -258,7 +250,7 @@ def score_peer(
         levels = np.zeros((len(occupancies), len(place.sections)))
         for kind, setting in chosen.items():
             ours = np.array([section.kind is kind for section in place.sections])
-            part = setting.levels(occupancies) / setting.threshold
+            part = setting.run(occupancies) / setting.threshold
             levels = np.where(ours, part, levels)
         scores.append(_score(place, seen, levels, 1.0))
     return scores, {kind.value: setting.told for kind, setting in chosen.items()}
