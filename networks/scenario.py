@@ -22,13 +22,18 @@ class Drivers:
 
 @dataclass(frozen=True, slots=True)
 class LaneClosure:
-    """A lane closed to all by an incident."""
+    """A lane closed to all by an incident, until end_s.
+
+    With `lasts_s` it stays closed for so long from when the first vehicle stands; end_s then bounds
+    only how long it may take until one comes by.
+    """
 
     link: str
     lane: int
     position_m: float
     begin_s: float
     end_s: float
+    lasts_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -220,13 +220,11 @@ class Breakdowns:
         for closure in [c for c in self._waiting if c.begin_s <= now_s]:
             vehicle = self._find_vehicle(closure) if now_s < closure.end_s else None
             if vehicle is not None:
+                ends = {"duration": 0.0, "until": closure.end_s}
+                if closure.lasts_s is not None:
+                    ends = {"duration": closure.lasts_s}
                 self._sumo.vehicle.setStop(
-                    vehicle,
-                    closure.link,
-                    closure.position_m,
-                    closure.lane,
-                    duration=0.0,
-                    until=closure.end_s,
+                    vehicle, closure.link, closure.position_m, closure.lane, **ends
                 )
                 self.stopped[closure] = vehicle
             if vehicle is not None or now_s >= closure.end_s:

@@ -12,8 +12,10 @@ from dataclasses import dataclass, field, fields, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from traffic.feed import FeedFault, FeedProblem, FeedSettings, FeedWatch
 from traffic.model import Detector, DetectorKind, ModelError, Network
 from traffic.readings import LoopBatch, Quality
+from traffic.trends import Trends, TrendSettings
 from traffic.units import to_vph
 
 Floats = NDArray[np.float64]
@@ -64,6 +66,7 @@ class HealthSettings:
     stale_s: float = 90.0  # age of a batch: three intervals of 30 s
     skew_s: float = 5.0  # a batch may end this far ahead of our clock
     neighbor_m: float = 1200.0  # loops this near along the road are neighbors: two stations
+    trends: TrendSettings = field(default_factory=TrendSettings)
 
     def __post_init__(self) -> None:
         problems = [f"no limits for kind {k.value}" for k in DetectorKind if k not in self.limits]
@@ -94,8 +97,15 @@ class HealthScreen:
     | locked on | full, uncounted, while neighbors' traffic moves | 10 min without |
     | no change | count, occupancy and speed repeat, not empty, not full | at a change |
     | occupancy spike | not in 0..1, or a jump with no vehicle to cause it | 10 min without |
+    | drifting | vehicles 1.3 times as long, or short, as they used to be | within 1.15 |
+    | swapped | two loops read as the other used to, 10 min long | when their own fits better |
+    | late | counts follow the lanes beside it later than they used to | when they do not |
     | stale | the batch is old or came before | with the next good batch |
     | clock skew | the batch ends ahead of now or before the last one | with the next good batch |
+    | wrong units | the feed's occupancies are percent, or its speeds odd | with the next good one |
+
+    `problems` says of the latest batch what was wrong with it as a whole; what is wrong as a whole
+    changes nothing of what is known of the loops.
 
     A closed lane looks to its own loop like a lane with a dead loop: it may be labelled "no hits"
     until the first vehicle.
@@ -116,7 +126,9 @@ class HealthScreen:
             self._settings.lone_locked_on_s,
         )
         size = len(loops)  # all state: D, in the network's order
-        self._end_s = -np.inf
+        mainline = np.array([d.kind is DetectorKind.MAINLINE for d in loops], bool)
+        clock = FeedSettings(stale_s=self._settings.stale_s, skew_s=self._settings.skew_s)
+        self._feed = FeedWatch(self._free_mps, mainline, clock)
         self._labels = np.zeros(size, np.int8)
         self._usual_vps = np.zeros(size)
         self._was_hit = np.zeros(size, bool)
@@ -127,6 +139,7 @@ class HealthScreen:
         self._last = np.full((3, size), np.nan)  # count, occupancy, speed
         self._part_runs, self._spike_left_s = np.zeros(size), np.zeros(size)
         self._pulse_peak, self._pulse_veh = np.zeros(size), np.ones(size)
+        self._trends = Trends(self._mates, self._near, self._free_mps, self._settings.trends)
 
     def screen(self, batch: LoopBatch, now_s: float) -> LoopBatch:
         """Return the same values, labelled; labels that the field gave are kept.
@@ -144,7 +157,9 @@ class HealthScreen:
         labels[at] = batch.quality
         labels[(labels == Quality.GOOD) & np.isnan(values[:2]).any(axis=0)] = Quality.MISSING
         seen = labels == Quality.GOOD
-        whole = self._check_clock(batch, now_s)
+        whole = self._feed.check(batch, now_s, values)
+        if any(problem.fault is FeedFault.GAP for problem in self.problems):
+            self._forget_runs()
         if whole is Quality.GOOD:
             self._judge(labels, seen, values, batch.interval_s)
             self._labels = labels
@@ -152,23 +167,26 @@ class HealthScreen:
             labels[seen] = whole
         return replace(batch, quality=labels[at])
 
-    def _check_clock(self, batch: LoopBatch, now_s: float) -> Quality:
-        last_s = self._end_s
-        if batch.end_s > now_s + self._settings.skew_s or batch.end_s < last_s:
-            # A clock that was set back is believed again from its next batch on.
-            self._end_s = min(batch.end_s, now_s)
-            return Quality.CLOCK_SKEW
-        self._end_s = batch.end_s
-        if batch.end_s == last_s or now_s - batch.end_s > self._settings.stale_s:
-            return Quality.STALE
-        return Quality.GOOD
+    @property
+    def problems(self) -> tuple[FeedProblem, ...]:
+        """What was wrong with the latest batch as a whole."""
+        return self._feed.problems
 
     def _judge(
         self, labels: NDArray[np.int8], seen: Flags, values: Floats, interval_s: float
     ) -> None:
         """Write a fault into `labels` (D) where `seen`; the last one written has precedence."""
         count, occupancy, speed = values
+        # What is wrong at a glance tells nothing of trends.
+        sound = seen & (self._labels == Quality.GOOD) | seen & (self._labels >= Quality.DRIFTING)
+        trends = self._trends
         faults = (
+            (Quality.LATE, trends.find_late(sound, count, interval_s)),
+            (Quality.SWAPPED, trends.find_swapped(sound, count, occupancy, interval_s)),
+            (
+                Quality.DRIFTING,
+                trends.find_drifting(sound, count, occupancy, speed, interval_s),
+            ),
             (Quality.NO_HITS, self._find_no_hits(seen, count, occupancy, interval_s)),
             (Quality.NO_CHANGE, self._find_no_change(seen, values, interval_s)),
             (Quality.LOCKED_ON, self._find_locked_on(seen, count, occupancy, speed, interval_s)),
@@ -178,6 +196,17 @@ class HealthScreen:
         for quality, found in faults:
             labels[seen & found] = quality
         self._last[:, seen] = values[:, seen]
+
+    def _forget_runs(self) -> None:
+        """Forget what was to be repeated in a row: nothing is known of the gap."""
+        for runs in (
+            self._silent_s, self._missed_veh, self._thin_runs, self._full_s, self._same_s,
+            self._part_runs, self._pulse_peak,
+        ):  # fmt: skip
+            runs[:] = 0.0
+        self._pulse_veh[:] = 1.0
+        self._last[:] = np.nan
+        self._trends.forget_course()
 
     def _hold(self, left_s: Floats, onset: Flags, seen: Flags, interval_s: float) -> Flags:
         """Count down `left_s` (in place) from the last onset; a fault lasts while it is above 0."""
@@ -206,7 +235,9 @@ class HealthScreen:
         self._silent_s = np.where(silent, self._silent_s + interval_s, self._silent_s * ~seen)
         self._missed_veh = np.where(silent, self._missed_veh + expected, self._missed_veh * ~seen)
         gain = 1 - np.exp(-interval_s / s.usual_s)
-        self._usual_vps[seen] += gain * (count[seen] / interval_s - self._usual_vps[seen])
+        # A long silence must not become what is usual.
+        learns = seen & (self._silent_s < s.silence_s)
+        self._usual_vps[learns] += gain * (count[learns] / interval_s - self._usual_vps[learns])
         return np.asarray(
             ((self._missed_veh >= s.silence_veh) & (self._silent_s >= s.silence_s))
             | (self._silent_s >= self._no_hits_s)

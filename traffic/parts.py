@@ -7,6 +7,7 @@ from traffic.alerts.alert import AlertOrder, AlertRefusal
 from traffic.congestion import Alert
 from traffic.estimation import State
 from traffic.forecasting import Forecast
+from traffic.incidents.detection import IncidentFinding
 from traffic.readings import LoopBatch
 from traffic.response import Order, Response
 from traffic.snapshot import Snapshot
@@ -22,6 +23,12 @@ class Estimator(Protocol):
 
 class Forecaster(Protocol):
     def update(self, batch: LoopBatch, state: State) -> Forecast: ...
+
+
+class Incidents(Protocol):
+    """Gives the blockages that stand, and those just cleared; for alerts to name as their cause."""
+
+    def update(self, batch: LoopBatch) -> tuple[IncidentFinding, ...]: ...
 
 
 class Congestion(Protocol):

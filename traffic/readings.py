@@ -20,6 +20,10 @@ class Quality(IntEnum):
     STALE = 7
     CLOCK_SKEW = 8
     ESTIMATED = 9
+    DRIFTING = 10
+    SWAPPED = 11
+    LATE = 12
+    WRONG_UNITS = 13
 
 
 @dataclass(frozen=True, eq=False)

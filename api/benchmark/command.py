@@ -7,6 +7,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from api.benchmark.health_command import health
+from api.benchmark.incident_command import incidents
 from api.benchmark.overview import SUMMARY, print_overview, write_overview
 from api.benchmark.trials import PEERS, TIERS, Trial, check_asked, is_able, load_results
 from api.comparing import do_runs, find_blocked, open_folder, raise_failures
@@ -22,8 +24,10 @@ ALL = "all"
 _FIXED = ("fixed-time", "responsive", "timetable")
 COMPARED = (*PEERS, *(name for name in CONTROLLERS if name not in _FIXED))
 
-app = typer.Typer(help="Benchmarks on published maps and data.", no_args_is_help=True)
+app = typer.Typer(help="Benchmarks on published maps and data, and on simulated days.", no_args_is_help=True)
 app.command("forecast")(bench_forecast)
+app.command()(incidents)
+app.command()(health)
 console = Console(emoji=False)
 
 

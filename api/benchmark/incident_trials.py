@@ -1,0 +1,261 @@
+"""Ours, California #7 and the standard normal deviate on the same days: calibrated, then scored."""
+
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from api.benchmark.incident_days import READINGS, Day, load_place
+from api.benchmark.incident_scores import DayScore, Event, find_events, find_excused, score_day
+from networks.recordings import Recording, load_recording
+from traffic.health import HealthScreen
+from traffic.incidents.detection import WARM_UP, Suspicion, accumulate, find_noise
+from traffic.incidents.normal import Usual
+from traffic.incidents.peers import CaliforniaLimits, Occupancies, run_california, run_snd
+from traffic.incidents.raising import (
+    SAFETY,
+    CalibrationDay,
+    find_threshold,
+    raise_all,
+)
+from traffic.incidents.sections import Layout, Section, SectionKind, build_sections, find_neighbors
+from traffic.incidents.weights import Weights
+from traffic.model import ModelError, Network
+from traffic.readings import LoopBatch
+
+Floats = NDArray[np.float64]
+Flags = NDArray[np.bool_]
+
+ALGORITHMS = {
+    "ours": "sums of evidence from counts, occupancies and usual readings",
+    "california7": "California algorithm #7 (Payne and Tignor 1978)",
+    "snd": "standard normal deviate of occupancy (Dudek, Messer and Nuckles 1974)",
+}
+_DIFFERENCES = (2.0, 5.0, 10.0, 15.0, 20.0, 30.0, 45.0)
+_RELATIVES = (0.1, 0.3, 0.5, 0.7, 0.85, 0.95)
+_BELOWS = (2.0, 5.0, 10.0, 20.0, 40.0)
+_BASES = (6, 10, 20)  # intervals: 3, 5 and 10 min
+_DEVIATES = np.geomspace(1.5, 60.0, 40)
+LEAD_S = 60.0  # of a blockage until its section can look blocked, for fitting
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """One recorded day with what it truly held."""
+
+    day: Day
+    recording: Recording
+    events: tuple[Event, ...]
+    excused: Flags  # T x S
+
+
+@dataclass(frozen=True, eq=False)
+class Place:
+    """A network with its sections, and its days of training and of scoring."""
+
+    name: str
+    network: Network
+    sections: tuple[Section, ...]
+    near: Flags  # S x S
+    training: tuple[Seen, ...]
+    scoring: tuple[Seen, ...]
+    usual: Usual  # of the training days
+
+    def screen(self, seen: Seen) -> Iterator[LoopBatch]:
+        """Yield a day's batches as the engine would get them, bad readings labelled."""
+        health = HealthScreen(self.network)
+        for batch in seen.recording.batches():
+            yield health.screen(batch, batch.end_s)
+
+
+def load_trial(name: str, folder: Path, training: Iterable[int], scoring: Iterable[int]) -> Place:
+    """Load the recorded days of a place and learn what is usual from those of training.
+
+    Raises ModelError or EvidenceError naming a file that is broken or of another network.
+    """
+    with tempfile.TemporaryDirectory(prefix="traffic-") as scratch:
+        network = load_place(name, Path(scratch)).network
+    sections = build_sections(network)
+    near = find_neighbors(network, sections)
+
+    def see(seed: int) -> Seen:
+        day = Day(name, seed, folder)
+        recording = load_recording(day.target / READINGS)
+        if recording.detectors != tuple(network.detectors):
+            path = day.target / READINGS
+            raise ModelError(f"recording {path}", [f"has other loops than {name}"])
+        events = find_events(day, sections)
+        return Seen(day, recording, events, find_excused(events, recording, near))
+
+    known = tuple(see(seed) for seed in training)
+    place = Place(
+        name, network, sections, near, known, tuple(see(seed) for seed in scoring),
+        Usual(Layout(sections, tuple(network.detectors))),
+    )  # fmt: skip
+    for seen in known:
+        for batch in place.screen(seen):
+            place.usual.learn(batch)
+    return place
+
+
+def gather_examples(
+    places: Iterable[Place], uniform: Mapping[SectionKind, Weights]
+) -> dict[SectionKind, tuple[Floats, Flags]]:
+    """Return by kind the figures of all training days, N x F, and whether blocked, N.
+
+    Intervals in the shadow of a blockage, just begun or clearing or next door, are left out.
+    """
+    found: dict[SectionKind, list[tuple[Floats, Flags]]] = {kind: [] for kind in SectionKind}
+    for place in places:
+        kinds = np.array([section.kind.value for section in place.sections])
+        for seen in place.training:
+            suspicion = Suspicion(place.sections, place.usual.layout, uniform)
+            figures = np.array(
+                [suspicion.evidence.update(b, place.usual) for b in place.screen(seen)]
+            )
+            end_s = seen.recording.end_s
+            blocked = np.zeros(figures.shape[:2], bool)
+            for event in seen.events:
+                if event.section is not None:
+                    when = (end_s > event.begin_s + LEAD_S) & (end_s <= event.end_s)
+                    blocked[when, event.section] = True
+            used = blocked | ~seen.excused
+            used[:WARM_UP] = False
+            for kind in SectionKind:
+                rows = used & (kinds == kind.value)
+                found[kind].append((figures[rows], blocked[rows]))
+    return {
+        kind: (np.concatenate([f for f, _ in parts]), np.concatenate([b for _, b in parts]))
+        for kind, parts in found.items()
+        if parts
+    }
+
+
+def score_ours(
+    place: Place, weights: Mapping[SectionKind, Weights], budget: float
+) -> tuple[list[DayScore], dict[str, float]]:
+    """Calibrate our threshold on the training days, score the others; return also the setting."""
+    runs = [_run_ours(place, seen, weights) for seen in place.training]
+    excused = [seen.excused for seen in place.training]
+    noise = find_noise([odds for odds, _ in runs], excused)
+    trained = [
+        CalibrationDay(_sum_up(odds - noise), seen.recording.end_s, seen.excused)
+        for seen, (odds, _) in zip(place.training, runs, strict=True)
+    ]
+    threshold = find_threshold(trained, place.near, budget)
+    scores = [
+        _score(place, seen, _run_ours(place, seen, weights, noise)[1], threshold)
+        for seen in place.scoring
+    ]
+    return scores, {"threshold": round(threshold, 3), "largest_noise": round(noise.max(), 3)}
+
+
+def _run_ours(
+    place: Place,
+    seen: Seen,
+    weights: Mapping[SectionKind, Weights],
+    noise: Floats | None = None,
+) -> tuple[Floats, Floats]:
+    """Return log odds and levels of a day, T x S each."""
+    suspicion = Suspicion(place.sections, place.usual.layout, weights, noise)
+    odds, levels = [], []
+    for batch in place.screen(seen):
+        levels.append(suspicion.update(batch, place.usual))
+        odds.append(suspicion.log_odds)
+    return np.array(odds), np.array(levels)
+
+
+def _sum_up(odds: Floats) -> Floats:
+    """Return the levels that log odds of a day (T x S) add up to."""
+    levels = np.zeros_like(odds)
+    for t in range(WARM_UP, len(odds)):
+        levels[t] = accumulate(levels[t - 1], odds[t])
+    return levels
+
+
+def _score(place: Place, seen: Seen, levels: Floats, threshold: float | Floats) -> DayScore:
+    alarms = raise_all(levels, seen.recording.end_s, place.near, threshold)
+    return score_day(seen.day, seen.recording, seen.events, alarms, place.near)
+
+
+@dataclass(frozen=True)
+class _Setting:
+    """One setting of a peer: levels from occupancies, and the threshold that they must reach."""
+
+    told: Mapping[str, float]
+    run: Callable[[Floats], Floats]  # occupancies T x 2 x S -> levels T x S
+    threshold: float
+
+
+def _list_california() -> Iterator[_Setting]:
+    for difference, relative, below in product(_DIFFERENCES, _RELATIVES, _BELOWS):
+        limits = CaliforniaLimits(difference, relative, below)
+        told = {"T1": difference, "T2": relative, "T3": below}
+        yield _Setting(told, partial(run_california, limits=limits), 1.0)
+
+
+def _list_snd() -> Iterator[_Setting]:
+    for base, is_confirmed in product(_BASES, (False, True)):
+        run = partial(run_snd, base=base, is_confirmed=is_confirmed)
+        for deviate in _DEVIATES:
+            told = {"base_min": base / 2, "confirmed": float(is_confirmed)}
+            yield _Setting(told | {"deviate": round(float(deviate), 3)}, run, float(deviate))
+
+
+PEERS: Mapping[str, Callable[[], Iterator[_Setting]]] = {
+    "california7": _list_california,
+    "snd": _list_snd,
+}
+
+
+def score_peer(
+    place: Place, peer: str, budget: float
+) -> tuple[list[DayScore], dict[str, Mapping[str, float]]]:
+    """Calibrate a peer for each kind of section, score the others; return also the settings.
+
+    Of the settings that keep within the budget on the training days, shared among the kinds, the
+    one that finds most there, and finds it soonest, is taken.
+    """
+    trained = [_read_occupancies(place, seen) for seen in place.training]
+    kinds = [k for k in SectionKind if any(s.kind is k for s in place.sections)]
+    chosen: dict[SectionKind, _Setting] = {}
+    for kind in kinds:
+        ours = np.array([section.kind is kind for section in place.sections])
+        allowed = SAFETY * budget / len(kinds)
+        best: tuple[float, float] | None = None
+        run: Callable[[Floats], Floats] | None = None
+        by_day: list[Floats] = []
+        for setting in PEERS[peer]():
+            if setting.run is not run:  # the same levels serve all thresholds
+                run = setting.run
+                by_day = [np.where(ours, run(occupancies), 0.0) for occupancies in trained]
+            scores = [
+                _score(place, seen, of_day, setting.threshold)
+                for seen, of_day in zip(place.training, by_day, strict=True)
+            ]
+            if sum(s.false_alarms for s in scores) > allowed * sum(s.hours for s in scores):
+                continue
+            delays_s = [d for s in scores for d in s.delays_s]
+            rank = (len(delays_s), -float(np.mean(delays_s)) if delays_s else 0.0)
+            if best is None or rank > best:
+                best, chosen[kind] = rank, setting
+    scores = []
+    for seen in place.scoring:
+        occupancies = _read_occupancies(place, seen)
+        levels = np.zeros((len(occupancies), len(place.sections)))
+        for kind, setting in chosen.items():
+            ours = np.array([section.kind is kind for section in place.sections])
+            part = setting.run(occupancies) / setting.threshold
+            levels = np.where(ours, part, levels)
+        scores.append(_score(place, seen, levels, 1.0))
+    return scores, {kind.value: setting.told for kind, setting in chosen.items()}
+
+
+def _read_occupancies(place: Place, seen: Seen) -> Floats:
+    ends = Occupancies(place.sections, seen.recording.detectors)
+    return np.array([ends.update(batch) for batch in place.screen(seen)])

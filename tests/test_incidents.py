@@ -1,0 +1,349 @@
+"""Incident detection: the sums, the two classics by hand, alarms and budgets, one blocked lane."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from test_health import build_network
+from typer.testing import CliRunner
+
+from api.benchmark.incident_command import plan_seeds, score_places
+from api.benchmark.incident_days import Day, find_place, write_json
+from api.benchmark.incident_scores import DayScore, fold_scores
+from api.cli import app
+from api.errors import UserError
+from networks.recordings import Recording
+from traffic.incidents.detection import DRIFT, LARGEST, IncidentDetector, accumulate
+from traffic.incidents.evidence import FIGURES, FLOOR, REMNANT, update_cusum
+from traffic.incidents.normal import Usual
+from traffic.incidents.peers import (
+    CaliforniaLimits,
+    CaliforniaState,
+    Occupancies,
+    run_california,
+    run_snd,
+    step_california,
+)
+from traffic.incidents.raising import SAME_EVENT_S, CalibrationDay, find_threshold, raise_all
+from traffic.incidents.sections import Layout, SectionKind, build_sections, find_neighbors
+from traffic.incidents.weights import Weights, fit_weights
+from traffic.model import ModelError
+from traffic.readings import LoopBatch
+
+NETWORK = build_network()
+LOOPS = tuple(NETWORK.detectors)
+
+
+def test_a_silent_lane_sums_by_its_expected_vehicles() -> None:
+    """S = n e (1 - r) after n intervals without a vehicle where e were expected, up to FLOOR."""
+    sums = np.zeros(1)
+    for n in range(1, 40):
+        sums = update_cusum(sums, np.zeros(1), np.array([1.5]), REMNANT)
+        assert sums[0] == pytest.approx(min(n * 1.5 * (1 - REMNANT), FLOOR))
+
+
+def test_usual_traffic_drives_the_sum_down() -> None:
+    """A mean count gives e (ln r + 1 - r) < 0: Page's sum stays near 0."""
+    assert np.log(REMNANT) + 1 - REMNANT < 0
+    rng = np.random.default_rng(1)
+    sums, high = np.zeros(200), np.zeros(200)
+    for _ in range(300):
+        sums = update_cusum(sums, rng.poisson(4.0, 200).astype(float), np.full(200, 4.0), REMNANT)
+        high = np.maximum(high, sums)
+    # Wald: P(S >= h) <= e^-h per excursion; some 200 x 300 looks stay below 12.
+    assert high.max() < 12.0
+
+
+@given(st.lists(st.floats(-50, 50), min_size=1, max_size=60))
+def test_suspicion_stays_within_its_bounds_and_forgets(odds: list[float]) -> None:
+    levels = np.zeros(1)
+    for one in odds:
+        before = levels.copy()
+        levels = accumulate(levels, np.array([one]))
+        assert 0.0 <= levels[0] <= 60.0
+        assert levels[0] - before[0] <= LARGEST + DRIFT + 1e-12
+    for _ in range(20):
+        levels = accumulate(levels, np.array([-LARGEST]))
+    assert levels[0] == 0.0
+
+
+def test_a_missing_reading_leaves_the_sum_as_it_was() -> None:
+    assert update_cusum(np.array([3.0]), np.array([np.nan]), np.array([2.0]), REMNANT)[0] == 3.0
+
+
+def test_california_7_walks_its_states_by_hand() -> None:
+    """T1 = 10, T2 = 0.5, T3 = 12 percent; each row: above, below, the state that follows."""
+    limits = CaliforniaLimits(10.0, 0.5, 12.0)
+    course = [
+        (20.0, 15.0, CaliforniaState.FREE),  # difference 5 < T1
+        (40.0, 25.0, CaliforniaState.FREE),  # relative 0.375 < T2
+        (40.0, 15.0, CaliforniaState.FREE),  # relative 0.625, but below 15 > T3
+        (40.0, 10.0, CaliforniaState.TENTATIVE),
+        (40.0, 30.0, CaliforniaState.FREE),  # does not persist
+        (40.0, 10.0, CaliforniaState.TENTATIVE),
+        (14.0, 7.0, CaliforniaState.CONFIRMED),  # persistence asks for T2 alone
+        (14.0, 6.0, CaliforniaState.CONTINUING),
+        (30.0, 13.0, CaliforniaState.CONTINUING),
+        (30.0, 29.0, CaliforniaState.FREE),
+        (0.0, 0.0, CaliforniaState.FREE),
+        (float("nan"), 5.0, CaliforniaState.FREE),
+    ]
+    states = np.zeros(1, int)
+    for above, below, expected in course:
+        states = step_california(states, np.array([above]), np.array([below]), limits)
+        assert states[0] == expected
+    day = np.array([[[above], [below]] for above, below, _ in course])
+    assert np.flatnonzero(run_california(day, limits)[:, 0]).tolist() == [6, 7, 8]
+
+
+def test_the_standard_normal_deviate_by_hand() -> None:
+    """Before: 8, 12 percent: mean 10, deviation 2. Then 16 is 3; 30 after 12, 16 is 8."""
+    day = np.zeros((4, 2, 1))
+    day[:, 0, 0] = [8.0, 12.0, 16.0, 30.0]
+    assert run_snd(day, 2, is_confirmed=False)[:, 0].tolist() == [0.0, 0.0, 3.0, 8.0]
+    assert run_snd(day, 2, is_confirmed=True)[:, 0].tolist() == [0.0, 0.0, 0.0, 3.0]
+
+
+def test_sections_lie_between_stations_and_neighbors_share_them() -> None:
+    sections = build_sections(NETWORK)
+    assert [s.kind for s in sections] == [SectionKind.MAINLINE] * 2
+    assert [s.links for s in sections] == [("m0", "m1"), ("m1", "m2")]
+    assert sections[0].length_m == 500.0
+    assert find_neighbors(NETWORK, sections).all()
+
+
+NEAR = np.array([[True, True, False], [True, True, False], [False, False, True]])
+
+
+def test_one_event_raises_one_alarm_until_it_is_over() -> None:
+    levels = np.zeros((80, 3))
+    levels[10:40, 0] = 8.0
+    levels[12:40, 1] = 9.0  # its queue, next door
+    levels[20, 2] = 5.0  # elsewhere
+    levels[70:, 0] = 8.0
+    end_s = 30.0 * np.arange(1, 81)
+    alarms = raise_all(levels, end_s, NEAR, 5.0)
+    assert end_s[70] - end_s[12] > SAME_EVENT_S
+    assert [(a.section, a.time_s) for a in alarms] == [
+        (0, end_s[10]), (2, end_s[20]), (0, end_s[70]),
+    ]  # fmt: skip
+
+
+def build_calibration_days() -> list[CalibrationDay]:
+    rng = np.random.default_rng(3)
+    days = []
+    for _ in range(6):
+        levels = rng.exponential(2.0, (120, 3)) * (rng.random((120, 3)) < 0.2)
+        excused = np.zeros((120, 3), bool)
+        levels[50:60, 1] += 30.0
+        excused[45:80, 1] = True
+        days.append(CalibrationDay(levels, 30.0 * np.arange(1, 121), excused))
+    return days
+
+
+@pytest.mark.parametrize("budget", [0.2, 0.75, 3.0])
+def test_a_budget_is_kept_and_a_larger_one_lowers_the_threshold(budget: float) -> None:
+    days = build_calibration_days()
+    near = np.eye(3, dtype=bool)
+    threshold = find_threshold(days, near, budget)
+    false = 0
+    for day in days:
+        row = {t: i for i, t in enumerate(day.end_s.tolist())}
+        alarms = raise_all(day.levels, day.end_s, near, threshold)
+        false += sum(not day.is_excused[row[a.time_s], a.section] for a in alarms)
+        assert any(a.section == 1 and day.is_excused[row[a.time_s], 1] for a in alarms)
+    assert false <= budget * 6
+    assert find_threshold(days, near, 2 * budget) <= threshold
+
+
+def test_a_budget_that_cannot_be_says_all() -> None:
+    with pytest.raises(ValueError, match=r"no days to calibrate on; false_per_hour 0 must"):
+        find_threshold([], NEAR, 0)
+
+
+def test_weights_recover_the_odds_that_made_them() -> None:
+    """Logistic data of base -2 and slope 1.5 on the first figure, none on the others."""
+    rng = np.random.default_rng(5)
+    figures = rng.normal(size=(20000, len(FIGURES)))
+    chance = 1 / (1 + np.exp(-(-2 + 1.5 * figures[:, 0])))
+    fitted = fit_weights(figures, rng.random(20000) < chance)
+    assert fitted.base == pytest.approx(-2, abs=0.1)
+    assert fitted.by_figure[FIGURES[0]] == pytest.approx(1.5, abs=0.1)
+    assert max(abs(fitted.by_figure[name]) for name in FIGURES[1:]) < 0.1
+
+
+def test_weights_and_detectors_that_cannot_be_say_all() -> None:
+    with pytest.raises(ModelError) as told:
+        Weights(np.inf, {**dict.fromkeys(FIGURES[1:], 0.0), "odd": 1.0})
+    assert len(told.value.problems) == 3
+    with pytest.raises(ModelError, match="0 intervals with a blockage, needs 20"):
+        fit_weights(np.zeros((30, len(FIGURES))), np.zeros(30, bool))
+    with pytest.raises(ModelError) as told:
+        IncidentDetector(NETWORK, threshold=0.0, weights={})
+    assert len(told.value.problems) == 3
+
+
+class Road:
+    """Three lanes of 720 veh/h each; lane 1 may be closed between the two stations."""
+
+    def __init__(self, seed: int = 1) -> None:
+        self.rng = np.random.default_rng(seed)
+        self.now_s = 25200.0
+
+    def batch(self, blocked: bool = False) -> LoopBatch:
+        self.now_s += 30.0
+        mainline = np.array([name.startswith("m") for name in LOOPS])
+        count = np.where(mainline, self.rng.poisson(6.0, len(LOOPS)), 0).astype(float)
+        speed = np.where(mainline, 20.0, np.nan)
+        if blocked:
+            for name, share, mps in (
+                ("m1.1", 0.0, np.nan), ("m1.0", 1.4, 20.0), ("m1.2", 1.4, 20.0),
+                ("m2.1", 0.6, 20.0), ("m0.0", 0.7, 4.0), ("m0.1", 0.5, 3.0), ("m0.2", 0.7, 4.0),
+            ):  # fmt: skip
+                i = LOOPS.index(name)
+                count[i], speed[i] = np.round(count[i] * share), mps
+        occupancy = np.nan_to_num(count * 6.0 / speed / 30.0)
+        speed[count == 0] = np.nan
+        quality = np.zeros(len(LOOPS), np.int8)
+        return LoopBatch(self.now_s, 30.0, LOOPS, count, occupancy, speed, quality)
+
+
+def teach() -> Usual:
+    usual = Usual(Layout(build_sections(NETWORK), LOOPS))
+    for seed in range(4):
+        road = Road(seed)
+        for _ in range(120):
+            usual.learn(road.batch())
+    return usual
+
+
+def test_a_blocked_lane_is_found_named_and_cleared() -> None:
+    detector = IncidentDetector(NETWORK, teach())
+    road = Road(9)
+    assert [detector.update(road.batch()) for _ in range(40)] == [()] * 40
+    begun_s = road.now_s
+    found = [f for _ in range(20) for f in detector.update(road.batch(blocked=True))]
+    assert {f.id for f in found} == {"incident@1"}
+    last = found[-1]
+    assert (last.section, last.links, last.lane) == ("m0@250", ("m0", "m1"), 1)
+    assert begun_s - 60 <= last.onset_s <= last.found_s <= begun_s + 420
+    assert last.probability > 0.5
+    assert list(last.evidence)
+    assert set(last.loops) == {f"m{s}.{lane}" for s in (0, 1) for lane in range(3)}
+    assert "lane 1" in last.text["en"]
+    assert "车道" in last.text["zh"]
+    told = [f for _ in range(60) for f in detector.update(road.batch())]
+    assert told[-1].cleared_s is not None
+    assert [f.cleared_s for f in told].count(None) == len(told) - 1
+
+
+def test_the_finder_takes_no_other_loops() -> None:
+    batch = Road().batch()
+    other = LoopBatch(
+        batch.end_s, 30.0, ("x",), *(np.zeros(1) for _ in range(3)), np.zeros(1, np.int8)
+    )
+    with pytest.raises(ValueError, match="other loops"):
+        IncidentDetector(NETWORK).update(other)
+    with pytest.raises(ValueError, match="other loops"):
+        teach().learn(other)
+
+
+def test_peers_read_occupancies_in_percent_at_both_ends() -> None:
+    ends = Occupancies(build_sections(NETWORK), LOOPS)
+    told = ends.update(Road().batch())
+    assert told.shape == (2, 2)
+    assert (told > 1).all()
+    assert (told < 30).all()
+
+
+def test_rates_of_days_are_totals_over_totals() -> None:
+    scores = [
+        DayScore(1, 2.0, 4, (60.0, 180.0), 3, False),
+        DayScore(2, 2.0, 0, (), 1, True),
+    ]
+    told = fold_scores(scores, np.random.default_rng(1))
+    assert told["detection_rate"]["mean"] == 0.5
+    assert told["false_per_hour"]["mean"] == 1.0
+    assert told["false_per_hour_clear_days"] == 0.5
+    assert told["time_to_detect_min"]["mean"] == 2.0
+    assert told["false_per_hour"]["low"] <= 1.0 <= told["false_per_hour"]["high"]
+
+
+def test_seeds_of_training_and_of_scoring_are_kept_apart() -> None:
+    with pytest.raises(UserError, match=r"crossing: seeds \[3\] are for training and for scoring"):
+        plan_seeds(["crossing"], "1-3", "3-5")
+
+
+def test_wrong_wishes_are_all_named_at_once(tmp_path: Path) -> None:
+    result = CliRunner().invoke(
+        app,
+        ["bench", "incidents", "--out", str(tmp_path), "--maps", "atlantis", "--budget", "-1",
+         "--training", "1", "--seeds", "1"],
+    )  # fmt: skip
+    text = str(result.exception)
+    for part in ("atlantis", "--budget -1", "for training and for scoring"):
+        assert part in text
+
+
+def write_days(tmp_path: Path, seeds: tuple[int, ...]) -> None:
+    """Made-up hours of the crossing; the town itself is built once."""
+    pytest.importorskip("sumo")
+    from networks import load
+
+    loops = tuple(load("crossing", 1, tmp_path / "town").network.detectors)
+    rng = np.random.default_rng(2)
+    for seed in seeds:
+        day = Day("crossing", seed, tmp_path)
+        day.target.mkdir(parents=True)
+        count = rng.poisson(2.0, (120, len(loops))).astype(float)
+        speed = np.where(count > 0, 9.0, np.nan)
+        end_s = 25200.0 + 30.0 * np.arange(1, 121)
+        recording = Recording(30.0, loops, end_s, count, np.minimum(count * 0.03, 1), speed)
+        recording.save(day.target / "readings.npz")
+        write_json(day.target / "truth.json", {"stands": []})
+        write_json(day.target / "day.json", {"seed": seed})
+
+
+def test_days_on_disk_are_scored_without_a_simulator(tmp_path: Path) -> None:
+    write_days(tmp_path, (1, 2, 101, 102))
+    overview = score_places(tmp_path, {"crossing": ((101, 102), (1, 2))}, 0.75)
+    assert json.loads(json.dumps(overview)) == overview
+    assert overview["places"]["crossing"]["training_seeds"] == [101, 102]
+    for name in ("ours", "california7", "snd"):
+        assert overview["total"][name]["hours"] == 2.0
+        assert overview["total"][name]["blockages"] == 0
+    assert find_place(tmp_path, "resco:a").name == "resco-a"
+
+
+def test_the_commands_score_what_a_folder_holds(tmp_path: Path) -> None:
+    write_days(tmp_path, (1, 2, 101, 102))
+    asked = ["--out", str(tmp_path), "--maps", "crossing"]
+    runner = CliRunner()
+    result = runner.invoke(
+        app, ["bench", "incidents", *asked, "--training", "101,102", "--seeds", "1,2"]
+    )
+    assert result.exception is None, result.exception
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert summary["places"]["crossing"]["scoring_seeds"] == [1, 2]
+    result = runner.invoke(app, ["bench", "health", *asked, "--seeds", "1", "--faults", "none"])
+    assert result.exception is None, result.exception
+    told = json.loads((tmp_path / "health.json").read_text())
+    chatter = told["places"]["crossing"]["kinds"]["chattering"]
+    assert chatter["found"] == chatter["injected"] > 0
+    result = runner.invoke(app, ["bench", "health", *asked, "--faults", "asleep", "--seeds", "x"])
+    assert "asleep" in str(result.exception)
+    assert "'x'" in str(result.exception)
+
+
+def test_another_network_s_days_have_other_loops(tmp_path: Path) -> None:
+    write_days(tmp_path, (1, 101))
+    day = Day("crossing", 1, tmp_path)
+    values = np.zeros((3, 1))
+    Recording(30.0, ("x",), 30.0 * np.arange(1, 4), values, values, values).save(
+        day.target / "readings.npz"
+    )
+    with pytest.raises(ModelError, match="other loops"):
+        score_places(tmp_path, {"crossing": ((101,), (1,))}, 0.75)

@@ -1,0 +1,1 @@
+"""Lane blockages found from loops alone, within a budget of false alarms."""

@@ -1,0 +1,220 @@
+"""Lane blockages from loops alone: where, since when, with what odds, on what evidence."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from traffic.incidents.evidence import FIGURES, Evidence
+from traffic.incidents.fitted import THRESHOLD, WEIGHTS
+from traffic.incidents.normal import Usual
+from traffic.incidents.raising import Raiser
+from traffic.incidents.sections import (
+    Layout,
+    Section,
+    SectionKind,
+    build_sections,
+    find_neighbors,
+)
+from traffic.incidents.weights import Weights
+from traffic.model import ModelError, Network
+from traffic.readings import LoopBatch
+
+Floats = NDArray[np.float64]
+
+DRIFT = 2.0  # log odds at which suspicion neither grows nor falls: a chance of 0.12
+LARGEST = 6.0  # of one interval's log odds: no single reading convinces
+CEILING = 60.0  # of the sum: an alarm ends soon after the blockage
+USUAL_HIGH = 0.99  # quantile of a section's log odds on usual days
+WARM_UP = 10  # intervals that a day needs to fill
+
+
+@dataclass(frozen=True)
+class IncidentFinding:
+    """A blockage that the loops speak for; `cleared_s` is set once, when they no longer do."""
+
+    id: str
+    section: str
+    links: tuple[str, ...]  # between whose loops it lies, upstream to downstream
+    lane: int | None  # where the loops tell
+    onset_s: float  # since when the evidence has grown
+    found_s: float
+    probability: float  # 0..1, of the latest interval
+    evidence: Mapping[str, float]  # figure -> its share of the log odds, the largest first
+    loops: tuple[str, ...]
+    text: Mapping[str, str]  # language -> what an officer reads
+    cleared_s: float | None = None
+
+
+class Suspicion:
+    """Sums the sections' log odds over time; call `update` once for each batch, in order.
+
+    S' = min(max(S + clip(l, -LARGEST, LARGEST) + DRIFT, 0), CEILING) with l the log odds of one
+    interval: Page's cumulative sum (1954), which rises while a blockage is likely and forgets it
+    when traffic flows. `noise` (S), see find_noise, is taken off the log odds of sections that look
+    blocked on usual days, too.
+    """
+
+    def __init__(
+        self,
+        sections: Sequence[Section],
+        layout: Layout,
+        weights: Mapping[SectionKind, Weights] = WEIGHTS,
+        noise: Floats | None = None,
+    ) -> None:
+        self.evidence = Evidence(sections, layout)
+        self._base = np.array([weights[s.kind].base for s in sections])
+        self._noise = np.zeros(len(sections)) if noise is None else noise
+        self._slopes = np.array([weights[s.kind].as_array() for s in sections])  # S x F
+        self._seen = 0
+        self.shares = np.zeros((len(sections), len(FIGURES)))  # S x F, of the log odds
+        self.log_odds = np.full(len(sections), -np.inf)
+        self.levels = np.zeros(len(sections))
+
+    def update(self, batch: LoopBatch, usual: Usual) -> Floats:
+        """Return the level of suspicion of each section, S."""
+        self.shares = self.evidence.update(batch, usual) * self._slopes
+        self.log_odds = self._base + self.shares.sum(axis=1) - self._noise
+        self._seen += 1
+        if self._seen > WARM_UP:
+            self.levels = accumulate(self.levels, self.log_odds)
+        return self.levels
+
+
+def accumulate(levels: Floats, log_odds: Floats) -> Floats:
+    """Return the cumulative sums (S) after one more interval, see Suspicion."""
+    return np.clip(levels + np.clip(log_odds, -LARGEST, LARGEST) + DRIFT, 0.0, CEILING)
+
+
+def find_noise(log_odds: Sequence[Floats], excused: Sequence[NDArray[np.bool_]]) -> Floats:
+    """Return what usual days (T x S each) say by themselves for a blockage in each section, S.
+
+    It is how far the highest hundredth of a section's log odds lies above what makes suspicion
+    grow; moments that a known blockage excuses are left out.
+    """
+    kept = [
+        np.where(bad, np.nan, odds)[WARM_UP:] for odds, bad in zip(log_odds, excused, strict=True)
+    ]
+    high = np.nanquantile(np.concatenate(kept), USUAL_HIGH, axis=0)
+    return np.asarray(np.maximum(np.nan_to_num(high, nan=0.0) + DRIFT, 0.0))
+
+
+class IncidentDetector:
+    """Finds blockages in screened batches; call `update` once for each batch, in order.
+
+    `usual` is what the city's loops read on other days; it goes on learning here, but from no
+    section under suspicion. `threshold` comes from find_threshold for an operator's budget,
+    `noise` from find_noise. Raises
+    ModelError with all problems at once.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        usual: Usual | None = None,
+        threshold: float = THRESHOLD,
+        weights: Mapping[SectionKind, Weights] = WEIGHTS,
+        noise: Floats | None = None,
+    ) -> None:
+        loops = tuple(network.detectors)
+        self.sections = build_sections(network)
+        self._usual = usual or Usual(Layout(self.sections, loops))
+        problems = []
+        if self._usual.layout.detectors != loops:
+            problems.append("the usual readings are of other loops than the network's")
+        if not threshold > 0:
+            problems.append(f"threshold {threshold} must be above 0")
+        if noise is not None and noise.shape != (len(self.sections),):
+            problems.append(f"noise has shape {noise.shape}, expected ({len(self.sections)},)")
+        problems += [f"no weights for {k.value} sections" for k in SectionKind if k not in weights]
+        if problems:
+            raise ModelError(f"incident detection of {network.id}", problems)
+        self._network = network
+        near = find_neighbors(network, self.sections)
+        self._suspicion = Suspicion(self.sections, self._usual.layout, weights, noise)
+        self._raiser = Raiser(near, threshold)
+        self._threshold = threshold
+        self._loops = loops
+        self._of_loop = [
+            np.array([loops.index(d) for station in s.stations for d in station], int)
+            for s in self.sections
+        ]
+        self._since_s = np.full(len(self.sections), np.nan)
+        self._standing: dict[int, IncidentFinding] = {}
+        self._number = 0
+
+    def update(self, batch: LoopBatch) -> tuple[IncidentFinding, ...]:
+        """Return the findings that stand, and those cleared in this interval.
+
+        Raises ValueError when the batch has other loops than the network.
+        """
+        if batch.detectors != self._loops:
+            raise ValueError("the batch has other loops than the network")
+        levels = self._suspicion.update(batch, self._usual)
+        new = np.isnan(self._since_s) & (levels > 0)
+        self._since_s[new] = batch.end_s - batch.interval_s
+        self._since_s[levels <= 0] = np.nan
+        for alarm in self._raiser.update(levels, batch.end_s):
+            self._standing[alarm.section] = self._find(alarm.section, alarm.time_s)
+        told = []
+        for section, finding in list(self._standing.items()):
+            chance = float(1 / (1 + np.exp(-self._suspicion.log_odds[section])))
+            latest = replace(finding, probability=chance, evidence=self._tell_evidence(section))
+            if not self._raiser.is_on[section]:
+                latest = replace(latest, cleared_s=batch.end_s)
+                del self._standing[section]
+            else:
+                self._standing[section] = latest
+            told.append(latest)
+        self._learn(batch, levels)
+        return tuple(told)
+
+    def _learn(self, batch: LoopBatch, levels: Floats) -> None:
+        believed = np.ones(len(self._loops), bool)
+        for section in np.flatnonzero(levels >= self._threshold / 2):
+            believed[self._of_loop[section]] = False
+        self._usual.learn(batch, believed)
+
+    def _find(self, index: int, now_s: float) -> IncidentFinding:
+        section = self.sections[index]
+        self._number += 1
+        lane = self._name_lane(index)
+        chance = float(1 / (1 + np.exp(-self._suspicion.log_odds[index])))
+        loops = tuple(dict.fromkeys(loop for station in section.stations for loop in station))
+        return IncidentFinding(
+            f"incident@{self._number}",
+            section.id,
+            section.links,
+            lane,
+            float(self._since_s[index]),
+            now_s,
+            chance,
+            self._tell_evidence(index),
+            loops,
+            self._build_text(section, lane, float(self._since_s[index])),
+        )
+
+    def _name_lane(self, index: int) -> int | None:
+        """Return the number of the lane that gets least of its share, at the loops that say so."""
+        place = self._suspicion.evidence.find_starved(index)
+        if place is None:
+            return None
+        station, position = place
+        return self._network.detectors[self.sections[index].stations[station][position]].lane
+
+    def _tell_evidence(self, index: int) -> dict[str, float]:
+        shares = self._suspicion.shares[index]
+        order = np.argsort(-shares, kind="stable")
+        return {FIGURES[k]: round(float(shares[k]), 2) for k in order if shares[k] > 0.1}
+
+    def _build_text(self, section: Section, lane: int | None, onset_s: float) -> dict[str, str]:
+        link = self._network.links[section.links[0]]
+        name = link.name or link.id
+        clock = f"{int(onset_s) // 3600 % 24:02d}:{int(onset_s) // 60 % 60:02d}"
+        which = {"en": "" if lane is None else f", lane {lane}", "zh": ""}
+        which["zh"] = "" if lane is None else f"第 {lane} 车道"
+        return {
+            "en": f"{name} ({section.id}){which['en']}: probably blocked since about {clock}",
+            "zh": f"{name}（{section.id}）{which['zh']}:约 {clock} 起可能受阻",
+        }
