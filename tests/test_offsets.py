@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from test_response import TOWN
 
 from traffic.optimization.bandwidth import BandSignal, optimize_bandwidth
+from traffic.optimization.greens import build_green_runs
 from traffic.optimization.offsets import (
     Feed,
     build_delay_table,
@@ -16,7 +17,7 @@ from traffic.optimization.offsets import (
     measure_offsets,
     optimize_offsets,
 )
-from traffic.optimization.splits import Stream, build_green_runs, build_streams
+from traffic.optimization.streams import Stream, build_streams
 
 
 def build_signals(count: int, green_s: int = 30) -> list[BandSignal]:
@@ -95,8 +96,8 @@ def test_a_platoon_that_does_not_spread_finds_the_offset_of_its_travel_time() ->
     approach = next(a for a in TOWN.approaches.values() if a.junction == "J2" and a.phases)
     phase = approach.phases[0]
     stream = Stream(approach.id, phase, 400, 1800)
-    feed = Feed("J2", phase, approach.id, "J2", 0.0, 400, 1800)
-    table = build_delay_table(TOWN, {"J2": plan}, [feed], [stream])
+    feed = Feed("J2", phase, approach.id, "J2", 0.0, 400, 1800, approach.id)
+    table = build_delay_table(TOWN, {"J2": plan}, [feed], {"J2": [stream]})
     assert table[0] == pytest.approx(0, abs=1e-6)
     assert int(np.argmin(table)) == 0
     run = next(r for r in build_green_runs(TOWN.junctions["J2"], plan) if r.phase == phase)

@@ -23,7 +23,7 @@ from traffic.optimization.cycle import (
 )
 from traffic.optimization.demand import GivenFlow, build_given_streams
 from traffic.optimization.search import Cost, Search
-from traffic.optimization.splits import Stream
+from traffic.optimization.streams import Stream
 from traffic.plans import (
     Period,
     PlanSet,
@@ -60,13 +60,13 @@ def test_a_cycle_too_short_is_named() -> None:
 
 
 def test_websters_cycle_is_that_of_the_formula_in_steps_of_five() -> None:
-    """(1.5 L + 5) / (1 - Y) with two intergreens of 5 s."""
-    exact_s = webster_cycle_s([0.4, 0.2], 10.0)
+    """(1.5 L + 5) / (1 - Y) with two intergreens of 5 s, and 2 s lost as each green starts."""
+    exact_s = webster_cycle_s([0.4, 0.2], 14.0)
     found_s = find_webster_cycle_s([build_site(720, 360)], 120)
     assert exact_s <= found_s < exact_s + 5
-    plan = build_webster_plan(build_site(720, 360), 70)
-    # Greens as the flow ratios, 40 : 20 of 60 s, after 5 s of intergreen each.
-    assert plan.slots == (("A", 45), ("B", 25))
+    plan = build_webster_plan(build_site(720, 360), 74)
+    # Effective greens as the flow ratios, 40 : 20 of 60 s, after 7 s lost each.
+    assert plan.slots == (("A", 47), ("B", 27))
 
 
 def test_the_best_cycle_costs_least() -> None:

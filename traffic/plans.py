@@ -11,7 +11,7 @@ from itertools import combinations, pairwise
 from typing import Any
 
 from traffic.model import Junction, ModelError, Network, SafePlan
-from traffic.optimization.splits import build_green_runs
+from traffic.optimization.greens import build_green_runs
 
 FORMAT = "traffic-plans/1"
 UNITS: Mapping[str, str] = {

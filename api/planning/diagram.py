@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from api.charts import FAINT, INK, STYLE
 from traffic.model import Network, SafePlan
 from traffic.optimization.arterial import Arterial, find_bands
-from traffic.optimization.splits import build_green_runs
+from traffic.optimization.greens import build_green_runs
 
 CYCLES = 3
 OUTBOUND, INBOUND, RED = "#0072b2", "#d55e00", "#8a1c1c"

@@ -10,12 +10,13 @@ from traffic.optimization.cycle import (
     build_webster_plan,
     find_best_cycle,
     find_webster_cycle_s,
+    grow_full,
     list_cycles_s,
     optimize_plans,
 )
 from traffic.optimization.offsets import build_delay_tables, find_feeds, optimize_offsets
 from traffic.optimization.search import list_starts
-from traffic.optimization.splits import Stream, build_streams
+from traffic.optimization.streams import Stream, build_streams
 from traffic.plans import check_plan
 
 METHODS = ("webster", "splits", "offsets", "refine")
@@ -37,11 +38,10 @@ def build_sites(network: Network, streams: Mapping[str, Sequence[Stream]]) -> tu
     )
 
 
-def build_measured_streams(
-    network: Network, flow_vph: Mapping[str, float]
-) -> dict[str, tuple[Stream, ...]]:
-    """Return junction -> streams of measured flows."""
-    return {id_: build_streams(network, id_, flow_vph) for id_ in sorted(network.junctions)}
+def build_measured_sites(network: Network, flow_vph: Mapping[str, float]) -> tuple[Site, ...]:
+    """Return every junction with its streams as measured under its plan of today."""
+    streams = {id_: build_streams(network, id_, flow_vph) for id_ in sorted(network.junctions)}
+    return tuple(grow_full(site) for site in build_sites(network, streams))
 
 
 def coordinate(network: Network, sites: Sequence[Site], plans: Plans) -> dict[str, SafePlan]:

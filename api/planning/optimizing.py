@@ -21,7 +21,7 @@ from api.planning.diagram import draw_time_space
 from api.planning.measuring import measure_flows
 from api.planning.methods import (
     Plans,
-    build_measured_streams,
+    build_measured_sites,
     build_plans,
     build_sites,
     list_candidates,
@@ -43,12 +43,13 @@ from traffic.optimization.cycle import (
     Site,
     find_saturation,
     find_shortest_cycle_s,
+    find_shortest_order_s,
     predict_delay_s,
 )
 from traffic.optimization.demand import build_given_streams
+from traffic.optimization.greens import build_green_runs, get_green_s
 from traffic.optimization.offsets import find_feeds
 from traffic.optimization.search import Found, Search
-from traffic.optimization.splits import build_green_runs, get_green_s
 from traffic.optimization.transition import build_courses
 from traffic.plans import Period, PlanSet, check_conflicts, check_plan_set, describe_plans
 from traffic.units import to_clock
@@ -155,7 +156,8 @@ def check_wish(wish: Wish, scenario: Scenario) -> None:
     if wish.cycle_s is not None:
         name, most_s = "--cycle", wish.cycle_s
     for id_, junction in sorted(network.junctions.items()):
-        shortest_s = find_shortest_cycle_s(junction, network.plans[id_])
+        measure_s = find_shortest_cycle_s if wish.method == "webster" else find_shortest_order_s
+        shortest_s = measure_s(junction, network.plans[id_])
         if shortest_s > most_s:
             problems.append(
                 f"{name} {most_s:g}: junction {id_} needs {shortest_s:g} s for its minimum greens "
@@ -220,7 +222,7 @@ def _find_sites(wish: Wish, scenarios: Mapping[int, Scenario]) -> dict[float, tu
     measured = measure_flows(runs, windows)
     keys = begins if len(begins) > 1 else (0.0,)
     return {
-        from_s: build_sites(network, build_measured_streams(network, flow_vph))
+        from_s: build_measured_sites(network, flow_vph)
         for from_s, flow_vph in zip(keys, measured, strict=True)
     }
 
