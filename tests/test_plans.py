@@ -171,14 +171,14 @@ def measure_by_hand(plans, best):  # type: ignore[no-untyped-def]
     for id_, plan in plans.items():
         away_s = abs((plan.offset_s - 20 + plan.cycle_s / 2) % plan.cycle_s - plan.cycle_s / 2)
         by_junction[id_] = abs(plan.slots[0][1] - 30) + away_s + abs(plan.cycle_s - 60)
-    return Cost(sum(by_junction.values()), by_junction)
+    return Cost((sum(by_junction.values()),), (by_junction,))
 
 
 def test_search_repeats_and_never_gets_worse() -> None:
     junctions = {"x": CROSSING, "y": replace(CROSSING, id="y")}
     start = {"x": PLAN, "y": PLAN}
     found = [
-        Search(junctions, measure_by_hand, lambda trials: trials >= 300, seed).run([start])
+        Search(junctions, start, measure_by_hand, lambda trials: trials >= 300, seed).run([start])
         for seed in (1, 1, 2)
     ]
     assert found[0] == found[1]

@@ -43,16 +43,16 @@ def list_final_demands(seeds: Sequence[int]) -> tuple[Demand, ...]:
     return tuple(Demand(seed, SHIFT_S / 4, (1.0, HEAVY)[i % 2]) for i, seed in enumerate(seeds))
 
 
-def choose_final(finalists: Sequence[Plans], cost: "SimulatedCost") -> Plans:
-    """Return the finalist of least cost, the first one when told to end before all are measured."""
-    best, least = finalists[0], math.inf
+def choose_final(finalists: Sequence[Plans], cost: "SimulatedCost") -> tuple[int, list[float]]:
+    """Return which finalist costs least, and what each one costs, seconds; NaN when told to end
+    before it was measured. The first one wins when the others are not measured."""
+    costs = []
     for plans in finalists:
         measured = cost.measure(plans, None)
-        if measured is None:
-            return finalists[0]
-        if measured.total < least:
-            best, least = plans, measured.total
-    return best
+        costs.append(math.nan if measured is None else measured.total)
+    if any(map(math.isnan, costs)):
+        return 0, costs
+    return min(range(len(costs)), key=lambda i: costs[i]), costs
 
 
 def try_once(scenario: Scenario, plans: Sequence[Plans]) -> list[float]:
@@ -90,7 +90,6 @@ class SimulatedCost:
             id_: {k for a in network.approaches.values() if a.junction == id_ for k in a.links}
             for id_ in network.junctions
         }
-        self._best: list[float] = []  # by seed
         self._closing = ExitStack()
 
     def __enter__(self) -> Self:
@@ -112,22 +111,22 @@ class SimulatedCost:
         """See `traffic.optimization.search.Measure`."""
         programs = self._writer.write(plans, self._scratch / "programs.add.xml")
         delays_s: list[float] = []
-        lost_s = dict.fromkeys(self._links, 0.0)
+        lost_s: list[Mapping[str, float]] = []
         for delay_s, loss_s in self._run_all(programs):
             if delay_s is None:
                 return None
             delays_s.append(delay_s)
-            for id_, links in self._links.items():
-                lost_s[id_] += sum(loss_s.get(link, 0.0) for link in links)
-            before_s = self._best[: len(delays_s)]
+            lost_s.append(
+                {
+                    id_: sum(loss_s.get(link, 0.0) for link in links)
+                    for id_, links in self._links.items()
+                }
+            )
             is_last = len(delays_s) == len(self._demands)
-            if best is not None and not is_last and sum(delays_s) > HOPELESS * sum(before_s):
-                return None
-        count = len(delays_s)
-        cost = Cost(sum(delays_s) / count, {id_: s / count for id_, s in lost_s.items()})
-        if best is None or cost.total < best.total:
-            self._best = delays_s
-        return cost
+            least_s = math.inf if best is None else sum(best.runs[: len(delays_s)])
+            if not is_last and sum(delays_s) > HOPELESS * least_s:
+                return Cost(tuple(delays_s), tuple(lost_s), is_whole=False)
+        return Cost(tuple(delays_s), tuple(lost_s))
 
     def _run_all(self, programs: Path) -> Iterator[tuple[float | None, Mapping[str, float]]]:
         for first in range(0, len(self._demands), self._jobs):

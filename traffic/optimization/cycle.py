@@ -25,6 +25,7 @@ FULL = 0.85  # degree of saturation from which a stream counts as full
 GROWTH = 1.2  # what a full stream counts for, times what passed: perhaps others still wait
 MOST_ORDERS = 1024  # of the stages of one junction that are weighed
 TIMED_ORDERS = 2  # of which the best get splits of least delay
+TIMED_CYCLES = 4  # that are best with Webster's greens, and get splits of least delay
 _LEAST_RATE = 0.1  # of a permissive green: more green than ten times a flow's helps no more
 
 Demands = Mapping[frozenset[str], float]  # phases that use one lane -> its flow ratio
@@ -241,37 +242,81 @@ def list_cycles_s(sites: Iterable[Site], max_cycle_s: float) -> list[float]:
     return cycles or [float(math.floor(max_cycle_s))]
 
 
-def optimize_plan(site: Site, cycle_s: float) -> SafePlan:
-    """Return the plan of least delay at a cycle: its stages, then their splits.
+Orders = Mapping[str, Sequence[SafePlan]]  # junction -> orders of its stages
+
+
+def choose_orders(sites: Iterable[Site], cycles_s: Sequence[float]) -> dict[str, list[SafePlan]]:
+    """Return the orders worth a closer look: of least delay with Webster's greens at some cycles.
+
+    Raises TimingError when a junction has none that fits the longest cycle.
+    """
+    some_s = sorted({cycles_s[0], cycles_s[len(cycles_s) // 2], cycles_s[-1]})
+    chosen = {}
+    for site in sites:
+        orders = list_orders(site.junction, site.plan)
+        kept: list[SafePlan] = []
+        for cycle_s in some_s:
+            timed = _time_orders(site, orders, cycle_s)
+            kept += [order for _, order, _ in timed[:TIMED_ORDERS] if order not in kept]
+        shortest = min(orders, key=lambda order: find_shortest_cycle_s(site.junction, order))
+        _require_fit(site.junction, shortest, max(some_s))
+        chosen[site.junction.id] = kept if shortest in kept else [*kept, shortest]
+    return chosen
+
+
+def _time_orders(
+    site: Site, orders: Iterable[SafePlan], cycle_s: float
+) -> list[tuple[float, SafePlan, SafePlan]]:
+    """Return (delay, order, plan with Webster's greens) of those that fit, the best first."""
+    timed = []
+    for order in orders:
+        if find_shortest_cycle_s(site.junction, order) <= cycle_s:
+            plan = build_webster_plan(replace(site, plan=order), cycle_s)
+            timed.append((_measure(site, plan), order, plan))
+    return sorted(timed, key=lambda one: one[0])
+
+
+def sketch_plans(sites: Iterable[Site], cycle_s: float, orders: Orders) -> dict[str, SafePlan]:
+    """Return junction -> the best of the orders with Webster's greens."""
+    return {
+        site.junction.id: _time_orders(site, orders[site.junction.id], cycle_s)[0][2]
+        for site in sites
+    }
+
+
+def optimize_plans(
+    sites: Sequence[Site], cycle_s: float, orders: Orders | None = None
+) -> dict[str, SafePlan]:
+    """Return junction -> plan of least delay at a common cycle: its stages, then their splits.
 
     All orders get Webster's greens, those of least delay convex splits. Raises TimingError when
     none fits the cycle.
     """
-    orders = list_orders(site.junction, site.plan)
-    fitting = [o for o in orders if find_shortest_cycle_s(site.junction, o) <= cycle_s]
-    if not fitting:
-        _require_fit(site.junction, min(orders, key=lambda o: len(o.slots)), cycle_s)
-    timed = [build_webster_plan(replace(site, plan=order), cycle_s) for order in fitting]
-    timed.sort(key=lambda plan: _measure(site, plan))
-    found = [
-        optimize_splits(site.junction, plan, site.streams, START_S).plan
-        for plan in timed[:TIMED_ORDERS]
-    ]
-    return min(found, key=lambda plan: _measure(site, plan))
-
-
-def optimize_plans(sites: Iterable[Site], cycle_s: float) -> dict[str, SafePlan]:
-    """Return junction -> plan of least delay at a common cycle; see `optimize_plan`."""
-    return {site.junction.id: optimize_plan(site, cycle_s) for site in sites}
+    orders = choose_orders(sites, [cycle_s]) if orders is None else orders
+    plans = {}
+    for site in sites:
+        timed = _time_orders(site, orders[site.junction.id], cycle_s)
+        found = [
+            optimize_splits(site.junction, plan, site.streams, START_S).plan
+            for _, _, plan in timed[:TIMED_ORDERS]
+        ]
+        plans[site.junction.id] = min(found, key=lambda plan: _measure(site, plan))
+    return plans
 
 
 def find_best_cycle(
-    sites: Sequence[Site], cycles_s: Iterable[float]
+    sites: Sequence[Site], cycles_s: Sequence[float]
 ) -> tuple[float, dict[str, SafePlan]]:
-    """Return the common cycle of least total delay with its plans; the shorter one of equals."""
-    found = [(cycle_s, optimize_plans(sites, cycle_s)) for cycle_s in cycles_s]
-    if not found:
+    """Return the common cycle of least total delay with its plans; the shorter one of equals.
+
+    Splits are fitted at the cycles that are best with Webster's greens.
+    """
+    if not cycles_s:
         raise TimingError("cycles_s is empty: at least one cycle is needed")
+    orders = choose_orders(sites, cycles_s)
+    rough = {c: predict_delay_s(sites, sketch_plans(sites, c, orders)) for c in cycles_s}
+    best_s = sorted(cycles_s, key=lambda c: (rough[c], c))[:TIMED_CYCLES]
+    found = [(cycle_s, optimize_plans(sites, cycle_s, orders)) for cycle_s in best_s]
     return min(found, key=lambda pair: (predict_delay_s(sites, pair[1]), pair[0]))
 
 
