@@ -185,7 +185,8 @@ def test_ctrl_c_keeps_the_best_so_far(tmp_path: Path) -> None:
         env={**os.environ, "PYTHONUNBUFFERED": "1", "TMPDIR": str(scratch)},
     )
     assert process.stdout is not None
-    assert "trying plans" in process.stdout.readline()
+    # Others may speak first, as SUMO does of a library that it does not like.
+    assert any("trying plans" in line for line in iter(process.stdout.readline, ""))
     # A second trial has begun when the statistic of the first one is written anew.
     until = time.monotonic() + 60
     written: set[int] = set()

@@ -165,7 +165,7 @@ def test_a_broken_flow_file_names_each_line(tmp_path: Path) -> None:
         load_flows(path)
 
 
-def measure_by_hand(plans, best):  # type: ignore[no-untyped-def]
+def measure_by_hand(plans, best, most_runs=None):  # type: ignore[no-untyped-def]
     """Cheapest at 30 s for A and an offset of 20 s in a cycle of 60 s, at each junction."""
     by_junction = {}
     for id_, plan in plans.items():

@@ -93,7 +93,7 @@ def refine(
         finalists = [plans for plans in found.finalists if plans != before]
         lawful = [*finalists, before] if today is not None else finalists
         place, costs = choose_final(lawful, final)
-        measured = None if today is not None else final.measure(before, None)
+        measured = None if today is not None else final.measure(before)
         before_s = costs[-1] if today is not None else math.nan
         before_s = before_s if measured is None else measured.total
         if is_stopped():

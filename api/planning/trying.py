@@ -48,7 +48,7 @@ def choose_final(finalists: Sequence[Plans], cost: "SimulatedCost") -> tuple[int
     before it was measured. The first one wins when the others are not measured."""
     costs = []
     for plans in finalists:
-        measured = cost.measure(plans, None)
+        measured = cost.measure(plans)
         costs.append(math.nan if measured is None else measured.total)
     if any(map(math.isnan, costs)):
         return 0, costs
@@ -62,7 +62,7 @@ def try_once(scenario: Scenario, plans: Sequence[Plans]) -> list[float]:
     """
     demand = Demand(scenario.seed, SHIFT_S / 4, 1.0)
     with SimulatedCost({scenario.seed: scenario}, (demand,), 1, lambda: False) as cost:
-        measured = [cost.measure(one, None) for one in plans]
+        measured = [cost.measure(one) for one in plans]
     return [math.nan if one is None else one.total for one in measured]
 
 
@@ -107,12 +107,14 @@ class SimulatedCost:
     ) -> None:
         self._closing.close()
 
-    def measure(self, plans: Plans, best: Cost | None) -> Cost | None:
+    def measure(
+        self, plans: Plans, best: Cost | None = None, most_runs: int | None = None
+    ) -> Cost | None:
         """See `traffic.optimization.search.Measure`."""
         programs = self._writer.write(plans, self._scratch / "programs.add.xml")
         delays_s: list[float] = []
         lost_s: list[Mapping[str, float]] = []
-        for delay_s, loss_s in self._run_all(programs):
+        for delay_s, loss_s in self._run_all(programs, self._demands[:most_runs]):
             if delay_s is None:
                 return None
             delays_s.append(delay_s)
@@ -122,15 +124,18 @@ class SimulatedCost:
                     for id_, links in self._links.items()
                 }
             )
-            is_last = len(delays_s) == len(self._demands)
+            is_last = len(delays_s) == len(self._demands[:most_runs])
             least_s = math.inf if best is None else sum(best.runs[: len(delays_s)])
             if not is_last and sum(delays_s) > HOPELESS * least_s:
                 return Cost(tuple(delays_s), tuple(lost_s), is_whole=False)
-        return Cost(tuple(delays_s), tuple(lost_s))
+        is_whole = len(delays_s) == len(self._demands)
+        return Cost(tuple(delays_s), tuple(lost_s), is_whole)
 
-    def _run_all(self, programs: Path) -> Iterator[tuple[float | None, Mapping[str, float]]]:
-        for first in range(0, len(self._demands), self._jobs):
-            some = self._demands[first : first + self._jobs]
+    def _run_all(
+        self, programs: Path, demands: Sequence[Demand]
+    ) -> Iterator[tuple[float | None, Mapping[str, float]]]:
+        for first in range(0, len(demands), self._jobs):
+            some = demands[first : first + self._jobs]
             yield from self._pool.map(lambda demand: self._run(demand, programs), some)
 
     def _run(self, demand: Demand, programs: Path) -> tuple[float | None, Mapping[str, float]]:

@@ -20,6 +20,7 @@ CYCLE_SHIFTS_S = (-10, -5, -2, 2, 5, 10)
 # Of a junction's changes: those of its offset, its stages, its own cycle; the rest are of splits.
 _OFFSET, _STAGES, _OWN_CYCLE = 0.45, 0.1, 0.1
 _MOST_ROUNDS = 2  # of more starts
+_PROMISING = 3  # starts that are measured in all runs, of those measured in one
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +54,9 @@ class Found:
     finalists: tuple[Plans, ...]  # the last ones that were best, the best one first
 
 
-# Measures plans; may spare runs of those that cannot beat the best cost; None when told to end.
-Measure = Callable[[Plans, Cost | None], Cost | None]
+# Measures plans in so many runs, or in all; may spare runs of those that cannot beat the best cost;
+# None when told to end.
+Measure = Callable[[Plans, Cost | None, int | None], Cost | None]
 More = Callable[[Plans], Iterable[Plans]]
 
 
@@ -119,19 +121,34 @@ class Search:
         return Found(*self._best, self._trials, tuple(self._history), finalists)
 
     def _try_all(self, starts: Iterable[Plans]) -> None:
-        """Try each once; what tells them may take its time, and is asked for no more than needed."""
-        seen: list[Plans] = []
+        """Measure each start in one run, then the most promising ones in all.
+
+        Telling a start may take time, so no more are asked for than there is time to try.
+        """
+        tried: list[tuple[Plans, Cost]] = []
         for plans in starts:
             if self._is_over(self._trials):
                 break
-            if plans not in seen:
-                seen.append(plans)
-                self._try(plans)
+            if any(plans == other for other, _ in tried):
+                continue
+            self._trials += 1
+            cost = self._measure(plans, None, 1)
+            if cost is not None:
+                tried.append((plans, cost))
+        tried.sort(key=lambda one: one[1].total)
+        for plans, _ in tried[:_PROMISING]:
+            if self._best is not None and self._is_over(self._trials):
+                break
+            self._try(plans)
+        if self._best is None and tried:  # told to end before one was measured in all runs
+            self._best = (dict(tried[0][0]), tried[0][1])
+            self._bests.append(dict(tried[0][0]))
+            self._history.append((self._trials, tried[0][1].total))
 
     def _try(self, plans: Plans) -> Cost | None:
         self._trials += 1
         best = self._best[1] if self._best else None
-        cost = self._measure(plans, best)
+        cost = self._measure(plans, best, None)
         if cost is not None and _is_better(cost, best):
             self._best = (dict(plans), cost)
             self._history.append((self._trials, cost.total))
