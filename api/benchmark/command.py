@@ -8,7 +8,16 @@ import typer
 from rich.console import Console
 
 from api.benchmark.overview import SUMMARY, print_overview, write_overview
-from api.benchmark.trials import OPTIMIZED, PEERS, TIERS, Trial, check_asked, is_able, load_results
+from api.benchmark.trials import (
+    OPTIMIZED,
+    PEERS,
+    TIERS,
+    Trial,
+    check_asked,
+    check_plans,
+    is_able,
+    load_results,
+)
 from api.comparing import do_runs, find_blocked, open_folder, raise_failures
 from api.errors import UserError, attempt
 from api.seeds import parse_seeds
@@ -55,6 +64,8 @@ def resco(
         lambda: parse_seeds(seeds),
         lambda: _require(check_folder(out, tier)),
     )
+    if plans is not None and OPTIMIZED in asked:
+        _require(check_plans(plans, asked_maps))
     with open_folder(out) as folder:
         trials = [
             Trial(controller, map_id, tier, seed, folder, plans)

@@ -21,6 +21,7 @@ from networks.sumo_field import SumoField
 from networks.sumo_peers import ToolError, write_adapted, write_reacting
 from networks.sumo_plans import ProgramWriter
 from traffic.control import Sensing
+from traffic.model import ModelError
 from traffic.parts import Journal
 from traffic.snapshot import Snapshot
 
@@ -137,6 +138,19 @@ def _run_peer(
 def find_plan(plans: Path, map_id: str) -> Path:
     """Return where a map's plans are, as `traffic optimize --out PLANS/MAP` leaves them."""
     return plans / map_id / "plan.json"
+
+
+def check_plans(plans: Path, maps: Iterable[str]) -> list[str]:
+    """Return what is wrong with the plans of these maps."""
+    problems: list[str] = []
+    for map_id in maps:
+        with tempfile.TemporaryDirectory(prefix="traffic-") as scratch:
+            network = load_protocol(map_id, Path(scratch), 1).network
+        try:
+            load_plans(find_plan(plans, map_id), network)
+        except ModelError as error:
+            problems += [f"{find_plan(plans, map_id)}: {line}" for line in str(error).splitlines()]
+    return problems
 
 
 def _run_engine(

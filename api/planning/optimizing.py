@@ -27,10 +27,11 @@ from api.planning.methods import (
 from api.planning.refining import Refined, refine
 from api.planning.trying import try_once
 from networks import load
-from networks.plan_files import load_flows
+from networks.plan_files import load_flows, read_flows
 from networks.resco import RESCO, load_protocol
 from networks.scenario import Scenario
 from networks.sumo_plans import ProgramWriter
+from traffic.model import ModelError, Network
 from traffic.optimization.arterial import find_arterial
 from traffic.optimization.cycle import (
     Site,
@@ -155,13 +156,24 @@ def check_wish(wish: Wish, scenario: Scenario) -> None:
     if not network.detectors and wish.flows is None:
         problems.append(f"scenario {scenario.id} has no loops to measure flows with: give --flows")
     if wish.flows is not None:
-        try:
-            build_given_streams(network, load_flows(wish.flows))
-        except ValueError as error:
-            problems.append(str(error))
+        problems += _check_flows(network, wish.flows)
     problems += _check_out(wish.out)
     if problems:
         raise UserError(problems)
+
+
+def _check_flows(network: Network, path: Path) -> list[str]:
+    """Return what is wrong with a file of flows, line by line, and with what it asks."""
+    try:
+        flows, problems = read_flows(path)
+    except ModelError as error:
+        return str(error).splitlines()
+    found = [f"file {path}: {problem}" for problem in problems]
+    try:
+        build_given_streams(network, flows)
+    except ModelError as error:
+        found += str(error).splitlines()
+    return found
 
 
 def _check_out(out: Path) -> list[str]:

@@ -40,7 +40,8 @@ def build_given_streams(
             problems.append(f"{name}: flow_vph {flow.flow_vph} must be finite and not negative")
             continue
         key = (flow.approach, flow.to_link)
-        if key in seen or (flow.to_link is None) != ((flow.approach, None) in seen | {key}):
+        others = {to_link for approach, to_link in seen if approach == flow.approach}
+        if flow.to_link in others or (others and None in others | {flow.to_link}):
             problems.append(f"{name}: its flow is given twice")
         seen.add(key)
         if flow.to_link is None:
