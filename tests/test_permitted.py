@@ -134,7 +134,7 @@ def test_a_stage_that_nobody_needs_is_left_out() -> None:
     )
     plan = optimize_plans([Site(T, PLAN, few)], 40.0)["x"]
     assert [stage for stage, _ in plan.slots] == ["A", "C"]
-    many = (replace(few[0], flow_vph=700), replace(few[1], flow_vph=500), few[2])
+    many = tuple(replace(s, flow_vph=vph) for s, vph in zip(few, (900, 500, 150), strict=True))
     plan = optimize_plans([Site(T, PLAN, many)], 120.0)["x"]
     assert [stage for stage, _ in plan.slots] == ["A", "B", "C"]
     stretched = SafePlan((("A", 60), ("B", 40), ("C", 20)))
