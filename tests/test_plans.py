@@ -128,12 +128,16 @@ def test_a_junction_without_conflicts_is_named() -> None:
 
 
 def test_given_flows_name_all_that_is_wrong() -> None:
-    approach = next(a for a in TOWN.approaches.values() if a.phases)
+    approach, other = [a for a in TOWN.approaches.values() if a.phases][:2]
+    phases = {p.id: p for p in TOWN.junctions[other.junction].phases}
+    other_way = phases[other.phases[0]].movements[0].to_link
     flows = [
         GivenFlow("nowhere", None, 5, "line 2"),
         GivenFlow(approach.id, None, 99999, "line 3"),
         GivenFlow(approach.id, "nowhere", 5, "line 4"),
         GivenFlow(approach.id, None, -1, "line 5"),
+        GivenFlow(other.id, other_way, 5, "line 6"),
+        GivenFlow(other.id, None, 5, "line 7"),
     ]
     with pytest.raises(ModelError) as caught:
         build_given_streams(TOWN, flows)
@@ -143,6 +147,7 @@ def test_given_flows_name_all_that_is_wrong() -> None:
         "line 3: approach " + approach.id + ": 99999 veh/h is above its saturation flow",
         "line 4",
         "line 5",
+        "line 7: approach " + other.id + ": its flow is given twice",
     ):
         assert part in text
 

@@ -69,7 +69,8 @@ def try_once(scenario: Scenario, plans: Sequence[Plans]) -> list[float]:
 class SimulatedCost:
     """Measures plans by the mean delay of all scheduled trips, seconds, over all seeds.
 
-    At each junction the cost is the time lost on its approaches, seconds a run. A context: no
+    At each junction the cost is the time lost on its approaches and waiting to enter them, vehicle
+    seconds. A context: no
     process and no file is left.
     """
 

@@ -19,7 +19,7 @@ SHIFTS_S = (1, 2, 4, 8, 16)
 CYCLE_SHIFTS_S = (-10, -5, -2, 2, 5, 10)
 # Of a junction's changes: those of its offset, its stages, its own cycle; the rest are of splits.
 _OFFSET, _STAGES, _OWN_CYCLE = 0.45, 0.1, 0.1
-_MOST_ROUNDS = 2  # of more starts
+_MOST_ROUNDS = 3  # of more starts
 _PROMISING = 3  # starts that are measured in all runs, of those measured in one
 
 
