@@ -29,7 +29,7 @@ from traffic.plans import check_plan
 
 METHODS = ("webster", "splits", "offsets", "refine")
 MAX_CYCLE_S = 120.0
-CYCLES = 8  # about so many are worth a simulated trial
+CYCLES = 5  # about so many are worth a simulated trial
 
 Plans = Mapping[str, SafePlan]
 
