@@ -122,7 +122,7 @@ def _run_peer(
         programs = (write_reacting(scenario, _REACTING[trial.controller], amber_s, file),)
     elif trial.controller == "sumo-tools":
         programs = write_adapted(scenario, amber_s, scratch)
-    elif trial.plans is not None:
+    elif trial.controller == OPTIMIZED and trial.plans is not None:
         plan_set = load_plans(find_plan(trial.plans, trial.map_id), scenario.network)
         plans = plan_set.find_period(scenario.begin_s).plans
         programs = (ProgramWriter(scenario).write(plans, scratch / "programs.add.xml"),)
