@@ -14,7 +14,7 @@ from api.comparing import check_out, find_inert, open_folder
 from api.comparing import compare as compare_runs
 from api.errors import UserError, attempt
 from api.forecasting import command as forecasting
-from api.planning.command import check_file, parse_method, parse_periods
+from api.planning.command import Wish, check_file, parse_method, parse_periods
 from api.planning.methods import METHODS
 from api.runs import Run
 from api.seeds import MAX_SEED, parse_seeds
@@ -175,7 +175,6 @@ def optimize(
     seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Of the search.")] = 1,
 ) -> None:
     """Time fixed-time plans for flows: cycle, splits, offsets; write plan.json, plan.add.xml."""
-    from api.planning.optimizing import Wish
     from api.planning.optimizing import optimize as optimize_plans
 
     chosen, numbers, begins, _ = attempt(

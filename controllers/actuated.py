@@ -13,7 +13,7 @@ from controllers.stages import Turns, find_step, list_loops
 from traffic.control import Aspect, Command, Observation, Sensing
 from traffic.flows import find_known
 from traffic.model import DetectorKind, ModelError, Network, Stage
-from traffic.optimization.splits import build_green_runs, get_green_s
+from traffic.optimization.greens import build_green_runs, get_green_s
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@ import math
 from controllers.fixed_time import follow_or_wait, is_green
 from traffic.control import Command, Observation, Sensing
 from traffic.model import Network, SafePlan
-from traffic.optimization.splits import RED_SLACK_S, GreenRun, build_green_runs
+from traffic.optimization.greens import GreenRun, build_green_runs
+from traffic.optimization.splits import RED_SLACK_S
 
 
 class Responsive:

@@ -3,26 +3,10 @@
 from collections.abc import Iterable
 
 from traffic.control import Observation
-from traffic.model import DetectorKind, Junction, Network, Stage
+from traffic.model import DetectorKind, Junction, Network
 from traffic.optimization.splits import RED_SLACK_S
 
 PATIENCE_S = 100.0  # longest red of a phase at which somebody waits, where the street allows more
-
-
-def measure_change_s(junction: Junction, one: Stage, other: Stage) -> float:
-    """Return the longest intergreen when one stage gives way to another, seconds.
-
-    A phase that need not give way any more gains, too.
-    """
-    return max(
-        (
-            junction.intergreens[lost, gained].total_s
-            for lost in one.green - other.green
-            for gained in (other.green - one.green) | (other.protected - one.protected)
-            if junction.is_conflict(lost, gained)
-        ),
-        default=0.0,
-    )
 
 
 def list_next(junction: Junction, stage: str) -> tuple[str, ...]:

@@ -93,6 +93,25 @@ def _nap(process: "subprocess.Popen[bytes]") -> None:
 
 
 def read_edge_loss_s(out: Path) -> dict[str, float]:
-    """Return link -> time lost on it by all vehicles of a finished run, vehicle seconds."""
+    """Return link -> time lost there by all vehicles of a finished run, vehicle seconds.
+
+    The wait to depart counts at the link of departure. A vehicle that never departed tells no link;
+    it waited where others of its flow did.
+    """
     edges = read_elements(out / "edges.xml", "edge")
-    return {edge.get("id", ""): float(edge.get("timeLoss", "0")) for edge in edges}
+    lost_s = {edge.get("id", ""): float(edge.get("timeLoss", "0")) for edge in edges}
+    origins: dict[str, str] = {}
+    left_s: dict[str, float] = {}  # by flow
+    for trip in read_elements(out / "tripinfo.xml", "tripinfo"):
+        flow = trip.get("id", "").rpartition(".")[0]
+        wait_s = float(trip.get("departDelay", "0"))
+        link = trip.get("departLane", "").rpartition("_")[0]
+        if link:
+            origins[flow] = link
+            lost_s[link] = lost_s.get(link, 0.0) + wait_s
+        else:
+            left_s[flow] = left_s.get(flow, 0.0) + wait_s
+    for flow, wait_s in left_s.items():
+        if flow in origins:
+            lost_s[origins[flow]] = lost_s.get(origins[flow], 0.0) + wait_s
+    return lost_s

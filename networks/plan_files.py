@@ -15,11 +15,12 @@ FLOWS_FORMAT = "traffic-flows/1"
 COLUMNS = ("approach", "to_link", "flow_vph")
 
 
-def load_flows(path: Path) -> tuple[GivenFlow, ...]:
-    """Read flows: CSV with the columns approach, to_link (may be empty), flow_vph, or JSON.
+def read_flows(path: Path) -> tuple[tuple[GivenFlow, ...], list[str]]:
+    """Return the flows that can be read, and what is wrong with the rest.
 
-    JSON is {"format": "traffic-flows/1", "flows": [{"approach", "to_link", "flow_vph"}]}. Raises
-    ModelError listing every problem of the file.
+    CSV with the columns approach, to_link (may be empty), flow_vph; or JSON, which is
+    {"format": "traffic-flows/1", "flows": [{"approach", "to_link", "flow_vph"}]}. Raises ModelError
+    when the file as a whole can't be read.
     """
     text = _read(path)
     rows: Iterable[tuple[str, Any]]
@@ -51,9 +52,15 @@ def load_flows(path: Path) -> tuple[GivenFlow, ...]:
             flows.append(GivenFlow(approach, row.get("to_link") or None, vph, where))
     if not flows and not problems:
         problems.append("holds no flows")
+    return tuple(flows), problems
+
+
+def load_flows(path: Path) -> tuple[GivenFlow, ...]:
+    """Read flows as of `read_flows`; raises ModelError listing every problem of the file."""
+    flows, problems = read_flows(path)
     if problems:
         raise ModelError(f"file {path}", problems)
-    return tuple(flows)
+    return flows
 
 
 def load_plans(path: Path, network: Network) -> PlanSet:

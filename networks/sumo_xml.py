@@ -208,6 +208,11 @@ def _read_signals(
         if not told:
             problems.append(f"junction {id_}: controls no traffic lane")
             continue
+        lacking = [way.getTLLinkIndex() for way in ours if not _has_request(way)]
+        if lacking:
+            which = ", ".join(map(str, sorted(set(lacking))))
+            problems.append(f"junction {id_}: nothing tells what conflicts with links {which}")
+            continue
         try:
             signals[id_] = build_signals(id_, programs[id_], told, _get_foes(ours), untold)
         except ModelError as error:
@@ -238,6 +243,15 @@ def _get_ways(net: Any, tls_id: str) -> list[Any]:
     return sorted(
         unique.values(), key=lambda way: (way.getTLLinkIndex(), way.getFromLane().getID())
     )
+
+
+def _has_request(way: Any) -> bool:
+    """Whether the right-of-way matrix of its node has a row for a connection."""
+    try:
+        way.getJunction().areFoes(way.getJunctionIndex(), way.getJunctionIndex())
+    except (KeyError, IndexError):
+        return False
+    return True
 
 
 def _get_foes(ways: Sequence[Any]) -> frozenset[frozenset[int]]:

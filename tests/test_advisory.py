@@ -9,7 +9,8 @@ from test_response import POINT, TOWN, build_batch, build_forecast, build_full, 
 from traffic.advisory import Advisor, Advisory, AdvisorySettings
 from traffic.control import JunctionOrder
 from traffic.model import Detector, DetectorKind, ModelError, SafePlan
-from traffic.optimization.splits import Stream, stream_delay_s
+from traffic.optimization.splits import stream_delay_s
+from traffic.optimization.streams import Stream
 from traffic.response import ActivePlan, DecisionPoint, Life, Response, ResponsePlan, build_plan
 from traffic.routing import LinkGraph
 

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from test_response import TOWN
 
 from traffic.optimization.bandwidth import BandSignal, optimize_bandwidth
+from traffic.optimization.greens import build_green_runs
 from traffic.optimization.offsets import (
     Feed,
     build_delay_table,
@@ -16,7 +17,7 @@ from traffic.optimization.offsets import (
     measure_offsets,
     optimize_offsets,
 )
-from traffic.optimization.splits import Stream, build_green_runs, build_streams
+from traffic.optimization.streams import Stream, build_streams
 
 
 def build_signals(count: int, green_s: int = 30) -> list[BandSignal]:
@@ -46,6 +47,37 @@ def test_three_signals_with_a_short_green_between() -> None:
     signals = [*build_signals(1), BandSignal("short", (0, 20), (0, 20)), *build_signals(1)]
     found = optimize_bandwidth(signals, 60, [0, 13, 37], [0, 13, 37], 100, 1)
     assert found.outbound_s == 20
+
+
+def test_three_signals_at_unequal_distances_have_the_bands_that_are_solved_by_hand() -> None:
+    """C = 60 s, greens of 30 s, 10 and 25 s of travel from the first signal, both ways.
+
+    A band is the green less the range of o_i - t_i outbound, of o_i + t_i inbound. At offsets x
+    and 30 + y of the others the ranges are at least |15 + y - x| and |15 + x - y|: 30 s together.
+    With the second signal near half a cycle they are 40 s at least, with the third one near 0 they
+    are 50 s. So both bands together have 2 * 30 - 30 s, at best 15 s each, at offsets 0, 0, 30.
+    """
+    times = [0, 10, 25]
+    found = optimize_bandwidth(build_signals(3), 60, times, times)
+    assert (found.outbound_s, found.inbound_s) == (15, 15)
+    assert found.status == "optimal"
+    first, second, third = found.offset_s
+    for sign, width in ((1, found.outbound_s), (-1, found.inbound_s)):
+        ahead = [
+            (offset - sign * time + 30) % 60 - 30
+            for offset, time in ((first, 0), (second, 10), (third, 25))
+        ]
+        assert 30 - (max(ahead) - min(ahead)) == width
+
+
+def test_a_platoon_comes_after_its_travel_time_and_spreads() -> None:
+    """Robertson: its head after beta t, its mean after (beta + alpha beta) t, as the geometric
+    spreading with F = 1 / (1 + alpha beta t) takes (1 - F) / F = alpha beta t longer."""
+    pulse = np.zeros(600)
+    pulse[0] = 1.0
+    spread = disperse(pulse, 20.0)
+    assert int(np.flatnonzero(spread > 1e-12)[0]) == round(0.8 * 20)
+    assert float(np.arange(600) @ spread) == pytest.approx((0.8 + 0.35 * 0.8) * 20, abs=1e-6)
 
 
 def test_a_direction_that_gets_no_band_does_not_narrow_the_other() -> None:
@@ -95,8 +127,8 @@ def test_a_platoon_that_does_not_spread_finds_the_offset_of_its_travel_time() ->
     approach = next(a for a in TOWN.approaches.values() if a.junction == "J2" and a.phases)
     phase = approach.phases[0]
     stream = Stream(approach.id, phase, 400, 1800)
-    feed = Feed("J2", phase, approach.id, "J2", 0.0, 400, 1800)
-    table = build_delay_table(TOWN, {"J2": plan}, [feed], [stream])
+    feed = Feed("J2", phase, approach.id, "J2", 0.0, 400, 1800, approach.id)
+    table = build_delay_table(TOWN, {"J2": plan}, [feed], {"J2": [stream]})
     assert table[0] == pytest.approx(0, abs=1e-6)
     assert int(np.argmin(table)) == 0
     run = next(r for r in build_green_runs(TOWN.junctions["J2"], plan) if r.phase == phase)

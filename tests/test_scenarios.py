@@ -22,7 +22,7 @@ from networks.demand import write_flows
 from networks.scenario import Scenario
 from networks.sumo_field import SumoField, list_vehicles
 from networks.truth import Truth, TruthSampler
-from traffic.optimization.splits import build_green_runs, get_green_s
+from traffic.optimization.greens import build_green_runs, get_green_s
 from traffic.performance import Breakdown, build_contour, find_breakdown
 from traffic.timing import uniform_delay_s
 

@@ -11,18 +11,14 @@ from test_response import TOWN, build_batch, build_crossing
 
 from traffic.flows import build_approach_flows, find_section, name_lane_flow
 from traffic.model import SafePlan
+from traffic.optimization.greens import build_green_runs, get_green_s
 from traffic.optimization.splits import (
-    PLANNED_SATURATION,
     PROTECTED_SATURATION,
-    Stream,
-    add_diversion,
-    build_green_runs,
-    build_streams,
     find_longest_green_s,
-    get_green_s,
     optimize_splits,
     stream_delay_s,
 )
+from traffic.optimization.streams import PLANNED_SATURATION, Stream, add_diversion, build_streams
 
 CROSSING = build_crossing("x", {"east": ("a", "b"), "north": ("c", "d")}, "north")
 PLAN = SafePlan((("A", 30), ("B", 60)), 7)

@@ -6,14 +6,9 @@ from dataclasses import dataclass, replace
 
 from traffic.estimation import State
 from traffic.model import Network, SafePlan
-from traffic.optimization.splits import (
-    Stream,
-    build_green_runs,
-    build_streams,
-    find_longest_green_s,
-    get_green_s,
-    stream_delay_s,
-)
+from traffic.optimization.greens import build_green_runs, get_green_s
+from traffic.optimization.splits import find_longest_green_s, stream_delay_s
+from traffic.optimization.streams import Stream, build_streams
 
 
 @dataclass(frozen=True, slots=True)

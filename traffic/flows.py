@@ -91,15 +91,15 @@ class MeanFlows:
             self._count_veh[loop] = self._count_veh.get(loop, 0.0) + count
             self._known_s[loop] = self._known_s.get(loop, 0.0) + batch.interval_s
 
-    def build_flow_vph(self) -> dict[str, float]:
-        """Return group -> flow; loops that told nothing are left out and the others stand for
-        them, NaN where none told anything."""
+    def build_flow_vph(self, known_s: float = 0.0) -> dict[str, float]:
+        """Return group -> flow; loops known for less time than told are left out and the others
+        stand for them, NaN where none told anything."""
         flow_vph = {}
         for name, loops in self._groups.items():
             known = [
                 self._count_veh[loop] / self._known_s[loop] * SECONDS_PER_HOUR
                 for loop in loops
-                if loop in self._known_s
+                if self._known_s.get(loop, 0.0) >= max(known_s, 1e-9)
             ]
             flow_vph[name] = sum(known) * len(loops) / len(known) if known else math.nan
         return flow_vph

@@ -11,7 +11,7 @@ from itertools import combinations, pairwise
 from typing import Any
 
 from traffic.model import Junction, ModelError, Network, SafePlan
-from traffic.optimization.splits import build_green_runs
+from traffic.optimization.greens import build_green_runs
 
 FORMAT = "traffic-plans/1"
 UNITS: Mapping[str, str] = {
@@ -213,9 +213,9 @@ def _read_plan(
     if not isinstance(rows, Sequence) or isinstance(rows, str) or not rows:
         problems.append(f"{where}: slots must be a list that is not empty")
         return None
-    before = len(problems)
     offset_s = _read_number(told, "offset_s", where, problems)
     cycle_s = _read_number(told, "cycle_s", where, problems)
+    known = {stage.id for stage in junction.stages}
     slots = []
     for k, row in enumerate(rows):
         slot_s = _read_number(row, "slot_s", f"{where}: slots[{k}]", problems)
@@ -225,9 +225,10 @@ def _read_plan(
         problems += [
             f"{where}: slots[{k}]: {problem}" for problem in _check_stage(junction, stage, row)
         ]
-        slots.append((str(stage), slot_s))
-    if len(problems) > before:
-        return None
+        if slot_s > 0 and stage in known:
+            slots.append((str(stage), slot_s))
+    if len(slots) < len(rows) or math.isnan(offset_s):
+        return None  # what is wrong with it has been told; the rest can't be
     plan = SafePlan(tuple(slots), offset_s)
     if plan.cycle_s != cycle_s:
         problems.append(f"{where}: cycle_s {cycle_s:g} must be the sum of slots, {plan.cycle_s:g}")

@@ -17,11 +17,8 @@ from traffic.flows import build_approach_flows
 from traffic.forecasting import Forecast
 from traffic.model import ModelError, Network, SafePlan
 from traffic.optimization.gating import Gate, GateKeeper, GatingSettings
-from traffic.optimization.splits import (
-    add_diversion,
-    build_streams,
-    optimize_splits,
-)
+from traffic.optimization.splits import optimize_splits
+from traffic.optimization.streams import add_diversion, build_streams
 from traffic.policy import Policy
 from traffic.readings import LoopBatch
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from traffic.model import Link, ModelError, Network
-from traffic.optimization.splits import build_green_runs
+from traffic.optimization.greens import build_green_runs
 
 
 @dataclass(frozen=True, slots=True)

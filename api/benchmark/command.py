@@ -10,7 +10,16 @@ from rich.console import Console
 from api.benchmark.health_command import health
 from api.benchmark.incident_command import incidents
 from api.benchmark.overview import SUMMARY, print_overview, write_overview
-from api.benchmark.trials import PEERS, TIERS, Trial, check_asked, is_able, load_results
+from api.benchmark.trials import (
+    OPTIMIZED,
+    PEERS,
+    TIERS,
+    Trial,
+    check_asked,
+    check_plans,
+    is_able,
+    load_results,
+)
 from api.comparing import do_runs, find_blocked, open_folder, raise_failures
 from api.errors import UserError, attempt
 from api.forecasting.command import bench_forecast
@@ -46,6 +55,9 @@ def resco(
     tier: Annotated[str, typer.Option(help=f"What is sensed: {' | '.join(TIERS)}.")] = "lanes",
     seeds: Annotated[str, typer.Option(help="Such as 1-3 or 1,3,7.")] = "1-3",
     jobs: Annotated[int, typer.Option(min=1, max=256, help="Runs at the same time.")] = 2,
+    plans: Annotated[
+        Path | None, typer.Option(help="For optimized: DIR/MAP as `traffic optimize` left it.")
+    ] = None,
 ) -> None:
     """Run controllers on the RESCO maps, print their delay, write summary.json."""
     known = find_resco_maps()
@@ -53,14 +65,17 @@ def resco(
     asked = _split(controllers)
     if controllers == ALL:  # all that the tier has senses for
         asked = tuple(one for one in COMPARED if tier not in TIERS or is_able(one, tier))
+        asked = tuple(one for one in asked if one != OPTIMIZED or plans is not None)
     _, numbers, _ = attempt(
-        lambda: _require(check_asked(asked_maps, asked, tier, known)),
+        lambda: _require(check_asked(asked_maps, asked, tier, known, plans)),
         lambda: parse_seeds(seeds),
         lambda: _require(check_folder(out, tier)),
     )
+    if plans is not None and OPTIMIZED in asked:
+        _require(check_plans(plans, asked_maps))
     with open_folder(out) as folder:
         trials = [
-            Trial(controller, map_id, tier, seed, folder)
+            Trial(controller, map_id, tier, seed, folder, plans)
             for map_id in asked_maps
             for controller in asked
             for seed in numbers

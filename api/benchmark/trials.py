@@ -3,7 +3,7 @@
 import json
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -14,11 +14,14 @@ from api.benchmark.scores import score_run
 from api.evidence import EvidenceError, finished_folder, write_whole
 from api.figures import read_json
 from controllers import CONTROLLERS
+from networks.plan_files import load_plans
 from networks.resco import get_amber_s, load_protocol
 from networks.scenario import Scenario
 from networks.sumo_field import SumoField
 from networks.sumo_peers import ToolError, write_adapted, write_reacting
+from networks.sumo_plans import ProgramWriter
 from traffic.control import Sensing
+from traffic.model import ModelError
 from traffic.parts import Journal
 from traffic.snapshot import Snapshot
 
@@ -28,7 +31,9 @@ PEERS: Mapping[str, str] = {
     "sumo-actuated": "SUMO's actuated program",
     "sumo-delay-based": "SUMO's delay-based program",
     "sumo-tools": "plans of tlsCycleAdaptation.py and tlsCoordinator.py, which read the demand",
+    "optimized": "fixed-time plans of `traffic optimize`, in the folder that --plans names",
 }
+OPTIMIZED = "optimized"
 _REACTING = {"sumo-actuated": "actuated", "sumo-delay-based": "delay_based"}
 
 TIERS = tuple(sensing.name.lower() for sensing in Sensing)
@@ -51,6 +56,7 @@ class Trial:
     tier: str  # what the field senses, a name of Sensing in small letters
     seed: int
     folder: Path  # of the whole benchmark
+    plans: Path | None = None  # of OPTIMIZED: a folder of each map's plan.json
 
     @property
     def name(self) -> str:
@@ -116,6 +122,10 @@ def _run_peer(
         programs = (write_reacting(scenario, _REACTING[trial.controller], amber_s, file),)
     elif trial.controller == "sumo-tools":
         programs = write_adapted(scenario, amber_s, scratch)
+    elif trial.controller == OPTIMIZED and trial.plans is not None:
+        plan_set = load_plans(find_plan(trial.plans, trial.map_id), scenario.network)
+        plans = plan_set.find_period(scenario.begin_s).plans
+        programs = (ProgramWriter(scenario).write(plans, scratch / "programs.add.xml"),)
     # Nobody reads our loops here.
     unread = replace(scenario.network, detectors={})
     files = (*scenario.additional_files, *programs)
@@ -123,6 +133,24 @@ def _run_peer(
     with SumoField(own, out) as field:
         while field.advance():
             _tell_share(scenario, field.now_s, tell)
+
+
+def find_plan(plans: Path, map_id: str) -> Path:
+    """Return where a map's plans are, as `traffic optimize --out PLANS/MAP` leaves them."""
+    return plans / map_id / "plan.json"
+
+
+def check_plans(plans: Path, maps: Iterable[str]) -> list[str]:
+    """Return what is wrong with the plans of these maps."""
+    problems: list[str] = []
+    for map_id in maps:
+        with tempfile.TemporaryDirectory(prefix="traffic-") as scratch:
+            network = load_protocol(map_id, Path(scratch), 1).network
+        try:
+            load_plans(find_plan(plans, map_id), network)
+        except ModelError as error:
+            problems += [f"{find_plan(plans, map_id)}: {line}" for line in str(error).splitlines()]
+    return problems
 
 
 def _run_engine(
@@ -174,10 +202,15 @@ def load_results(folder: Path) -> tuple[Result, ...]:
 
 
 def check_asked(
-    maps: Iterable[str], controllers: Iterable[str], tier: str, known_maps: Iterable[str]
+    maps: Sequence[str],
+    controllers: Iterable[str],
+    tier: str,
+    known_maps: Iterable[str],
+    plans: Path | None = None,
 ) -> list[str]:
-    """Return every problem of what is asked for: unknown names, and senses that a tier lacks."""
-    known_maps = sorted(known_maps)
+    """Return every problem of what is asked for: unknown names, missing plans, and senses that a
+    tier lacks."""
+    known_maps, controllers = sorted(known_maps), tuple(controllers)
     names = [*PEERS, *CONTROLLERS]
     problems = [
         f"map {one!r}: expected all or one of {', '.join(known_maps)}"
@@ -193,6 +226,11 @@ def check_asked(
         for one in controllers
         if one not in names
     ]
+    if OPTIMIZED in controllers and plans is None:
+        problems.append(f"controller {OPTIMIZED!r} needs --plans, a folder of plans")
+    elif OPTIMIZED in controllers and plans is not None:
+        missing = [m for m in maps if m in known_maps and not find_plan(plans, m).is_file()]
+        problems += [f"--plans {plans}: {find_plan(plans, m)} is no file" for m in missing]
     if tier not in TIERS:
         problems.append(f"tier {tier!r}: expected one of {', '.join(TIERS)}")
     else:

@@ -1,10 +1,29 @@
 """What `traffic optimize` is asked."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from api.errors import UserError
 from api.planning.methods import METHODS
 from traffic.plans import DAY_S
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What an engineer asks for; checked by `check_wish`."""
+
+    scenario: str
+    method: str
+    out: Path
+    flows: Path | None
+    seeds: tuple[int, ...]  # of the demand that is measured and tried
+    periods_s: tuple[float, ...]  # when plans begin; empty for one plan all the time
+    cycle_s: float | None
+    max_cycle_s: float
+    budget_s: float
+    evaluations: int | None  # instead of the budget
+    jobs: int
+    seed: int  # of the search
 
 
 def parse_method(text: str) -> str:

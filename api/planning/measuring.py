@@ -2,10 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from networks.scenario import Scenario
 from networks.sumo_field import SumoField
+from networks.sumo_plans import ProgramWriter
 from traffic.flows import MeanFlows, group_loops
+from traffic.model import SafePlan
 
 SHIFT_S = 120.0  # departures come later by a random time up to this, each seed by other times
 
@@ -16,6 +19,16 @@ def shift_departures(scenario: Scenario) -> Scenario:
         return scenario
     options = (*scenario.sumo_options, "--random-depart-offset", f"{SHIFT_S:g}")
     return replace(scenario, sumo_options=options)
+
+
+def follow_plans(scenario: Scenario, plans: Mapping[str, SafePlan], folder: Path) -> Scenario:
+    """Return the scenario with these plans in force instead of its own."""
+    programs = ProgramWriter(scenario).write(plans, folder / "followed.add.xml")
+    return replace(
+        scenario,
+        network=replace(scenario.network, plans=dict(plans)),
+        additional_files=(*scenario.additional_files, programs),
+    )
 
 
 def measure_flows(

@@ -1,6 +1,6 @@
 """From flows to plans: webster, splits, offsets, refine, each built on the one before."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from traffic.model import Network, SafePlan
@@ -8,18 +8,28 @@ from traffic.optimization.arterial import coordinate_arterial, find_arterial
 from traffic.optimization.cycle import (
     Site,
     build_webster_plan,
+    choose_orders,
     find_best_cycle,
+    find_shortest_cycle_s,
     find_webster_cycle_s,
+    grow_full,
     list_cycles_s,
     optimize_plans,
+    predict_delay_s,
+    sketch_plans,
 )
-from traffic.optimization.offsets import build_delay_tables, find_feeds, optimize_offsets
-from traffic.optimization.search import list_starts
-from traffic.optimization.splits import Stream, build_streams
+from traffic.optimization.offsets import (
+    SOLVER_EFFORT,
+    build_delay_tables,
+    find_feeds,
+    optimize_offsets,
+)
+from traffic.optimization.streams import Stream, build_streams
 from traffic.plans import check_plan
 
 METHODS = ("webster", "splits", "offsets", "refine")
 MAX_CYCLE_S = 120.0
+CYCLES = 5  # about so many are worth a simulated trial
 
 Plans = Mapping[str, SafePlan]
 
@@ -37,14 +47,22 @@ def build_sites(network: Network, streams: Mapping[str, Sequence[Stream]]) -> tu
     )
 
 
-def build_measured_streams(
-    network: Network, flow_vph: Mapping[str, float]
-) -> dict[str, tuple[Stream, ...]]:
-    """Return junction -> streams of measured flows."""
-    return {id_: build_streams(network, id_, flow_vph) for id_ in sorted(network.junctions)}
+def build_measured_sites(
+    network: Network, flow_vph: Mapping[str, float], today: Plans | None = None
+) -> tuple[Site, ...]:
+    """Return every junction with its streams as measured under the plans of the network.
+
+    They are to be timed in the order of stages of `today`, where that is not the network's.
+    """
+    streams = {id_: build_streams(network, id_, flow_vph) for id_ in sorted(network.junctions)}
+    grown = [grow_full(site) for site in build_sites(network, streams)]
+    plans = network.plans if today is None else today
+    return tuple(replace(s, plan=normalize_plan(plans[s.junction.id])) for s in grown)
 
 
-def coordinate(network: Network, sites: Sequence[Site], plans: Plans) -> dict[str, SafePlan]:
+def coordinate(
+    network: Network, sites: Sequence[Site], plans: Plans, effort: float = SOLVER_EFFORT
+) -> dict[str, SafePlan]:
     """Return plans of one common cycle with offsets.
 
     Where the network is one arterial they are those of the widest two-way bands, else those of
@@ -57,7 +75,7 @@ def coordinate(network: Network, sites: Sequence[Site], plans: Plans) -> dict[st
         return coordinate_arterial(network, plans, arterial)
     tables = build_delay_tables(network, plans, streams, feeds)
     cycle_s = next(iter(plans.values())).cycle_s
-    found = optimize_offsets(sorted(plans), cycle_s, tables)
+    found = optimize_offsets(sorted(plans), cycle_s, tables, effort)
     return {
         id_: SafePlan(plan.slots, found.offset_s[id_] % plan.cycle_s) for id_, plan in plans.items()
     }
@@ -86,27 +104,45 @@ def list_candidates(
     sites: Sequence[Site],
     cycle_s: float | None = None,
     max_cycle_s: float = MAX_CYCLE_S,
-) -> list[Plans]:
-    """Return the plans that simulation should choose among before it refines the best one.
+) -> Iterator[Plans]:
+    """Yield the plans that simulation should choose among before it refines the best one.
 
-    They are the plans that theory finds best, the plans of today where they are lawful, and, when
-    the cycle is free, plans at several cycles, coordinated and not, and at each junction's own.
+    They are the plans of least predicted delay at several cycles, coordinated and not, the best
+    cycle first; and, when the cycle is free, those at each junction's own cycle.
     """
-    candidates: list[Plans] = []
-    for method in ("splits", "offsets"):
-        candidates.append(build_plans(method, network, sites, cycle_s, max_cycle_s))
-    if cycle_s is not None:
-        return candidates
-    today = {site.junction.id: site.plan for site in sites}
-    if not any(check_plan(s.junction, s.plan) for s in sites):
-        candidates.append(today)
-    cycles_s = list_cycles_s(sites, max_cycle_s)
-    for one_s in cycles_s[:: max(1, len(cycles_s) // 8)]:
-        plans = {k: replace(p, offset_s=0.0) for k, p in optimize_plans(sites, one_s).items()}
-        candidates += [plans, coordinate(network, sites, plans)]
-    if len(sites) > 1:
-        own = {}
-        for site in sites:
-            own |= find_best_cycle([site], list_cycles_s([site], max_cycle_s))[1]
-        candidates.append({id_: normalize_plan(plan) for id_, plan in own.items()})
-    return list_starts(candidates)
+    cycles_s = list_cycles_s(sites, max_cycle_s) if cycle_s is None else [cycle_s]
+    orders = choose_orders(sites, cycles_s)
+    sketches = [sketch_plans(sites, one_s, orders) for one_s in cycles_s]
+    costs = [predict_delay_s(sites, plans) for plans in sketches]
+    best = min(range(len(costs)), key=lambda i: costs[i])
+    spaced = range(0, len(cycles_s), max(1, len(cycles_s) // CYCLES))
+    for place in dict.fromkeys([best, *sorted(spaced, key=lambda i: costs[i])]):
+        plans = optimize_plans(sites, cycles_s[place], orders)
+        still = {id_: replace(plan, offset_s=0.0) for id_, plan in plans.items()}
+        yield coordinate(network, sites, still, effort=0.0)
+        yield still
+        if place == best and cycle_s is None and len(sites) > 1:
+            yield from _list_own_cycles(sites, sketches, max_cycle_s)
+
+
+def _list_own_cycles(
+    sites: Sequence[Site], sketches: Sequence[Plans], max_cycle_s: float
+) -> Iterator[Plans]:
+    """Yield plans at each junction's own cycle: of least delay, and Webster's with all stages."""
+    own, webster = {}, {}
+    for site in sites:
+        id_ = site.junction.id
+        choices = [plans[id_] for plans in sketches]
+        own[id_] = min(choices, key=lambda plan: predict_delay_s([site], {id_: plan}))
+        webster[id_] = own[id_]
+        if find_shortest_cycle_s(site.junction, site.plan) <= max_cycle_s:
+            webster[id_] = build_webster_plan(site, find_webster_cycle_s([site], max_cycle_s))
+    for plans in (own, webster):
+        yield {id_: normalize_plan(plan) for id_, plan in plans.items()}
+
+
+def find_today(sites: Sequence[Site], cycle_s: float | None = None) -> Plans | None:
+    """Return the plans of today where they are lawful, and have the cycle when one is given."""
+    wrong = any(check_plan(site.junction, site.plan) for site in sites)
+    other = cycle_s is not None and any(site.plan.cycle_s != cycle_s for site in sites)
+    return None if wrong or other else {site.junction.id: site.plan for site in sites}

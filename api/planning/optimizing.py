@@ -2,13 +2,11 @@
 
 import csv
 import json
+import math
 import os
-import signal
 import tempfile
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -17,61 +15,39 @@ from rich.table import Table
 
 from api.errors import UserError
 from api.evidence import finished_folder
+from api.planning.command import Wish
 from api.planning.diagram import draw_time_space
 from api.planning.measuring import measure_flows
 from api.planning.methods import (
     Plans,
-    build_measured_streams,
+    build_measured_sites,
     build_plans,
     build_sites,
-    list_candidates,
 )
-from api.planning.trying import (
-    SimulatedCost,
-    choose_final,
-    list_final_demands,
-    list_trial_demands,
-    try_once,
-)
+from api.planning.refining import Refined, refine
+from api.planning.trying import try_once
 from networks import load
-from networks.plan_files import load_flows
+from networks.plan_files import load_flows, read_flows
 from networks.resco import RESCO, load_protocol
 from networks.scenario import Scenario
 from networks.sumo_plans import ProgramWriter
+from traffic.model import ModelError, Network
 from traffic.optimization.arterial import find_arterial
 from traffic.optimization.cycle import (
     Site,
     find_saturation,
     find_shortest_cycle_s,
+    find_shortest_order_s,
     predict_delay_s,
 )
 from traffic.optimization.demand import build_given_streams
+from traffic.optimization.greens import build_green_runs, get_green_s
 from traffic.optimization.offsets import find_feeds
-from traffic.optimization.search import Found, Search
-from traffic.optimization.splits import build_green_runs, get_green_s
 from traffic.optimization.transition import build_courses
 from traffic.plans import Period, PlanSet, check_conflicts, check_plan_set, describe_plans
 from traffic.units import to_clock
 
 FILES = ("plan.json", "plan.add.xml", "changes.csv", "time_space*.svg", "time_space*.png")
-
-
-@dataclass(frozen=True)
-class Wish:
-    """What an engineer asks for; checked by `check_wish`."""
-
-    scenario: str
-    method: str
-    out: Path
-    flows: Path | None
-    seeds: tuple[int, ...]  # of the demand that is measured and tried
-    periods_s: tuple[float, ...]  # when plans begin; empty for one plan all the time
-    cycle_s: float | None
-    max_cycle_s: float
-    budget_s: float
-    evaluations: int | None  # instead of the budget
-    jobs: int
-    seed: int  # of the search
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,11 +85,11 @@ def optimize(wish: Wish, console: Console) -> None:
         scenario = scenarios[wish.seeds[0]]
         check_wish(wish, scenario)
         sites_by_period = _find_sites(wish, scenarios)
-        found: Found | None = None
+        found: Refined | None = None
         periods = []
         for from_s, sites in sites_by_period.items():
             if wish.method == "refine":
-                found = _refine(wish, scenarios, sites, console)
+                found = refine(wish, scenarios, sites, console)
                 plans: Plans = found.plans
             else:
                 plans = build_plans(
@@ -139,10 +115,7 @@ def optimize(wish: Wish, console: Console) -> None:
     if simulated is not None:
         print_trial(wish.seeds[0], *simulated, console)
     if found is not None:
-        console.print(
-            f"{found.trials} sets of plans tried, mean delay {found.history[0][1]:.1f} s -> "
-            f"{found.cost.total:.1f} s"
-        )
+        print_refined(found, console)
     for name in ("plan.json", "plan.add.xml"):
         console.print(str(wish.out / name), soft_wrap=True, markup=False, highlight=False)
 
@@ -155,7 +128,8 @@ def check_wish(wish: Wish, scenario: Scenario) -> None:
     if wish.cycle_s is not None:
         name, most_s = "--cycle", wish.cycle_s
     for id_, junction in sorted(network.junctions.items()):
-        shortest_s = find_shortest_cycle_s(junction, network.plans[id_])
+        measure_s = find_shortest_cycle_s if wish.method == "webster" else find_shortest_order_s
+        shortest_s = measure_s(junction, network.plans[id_])
         if shortest_s > most_s:
             problems.append(
                 f"{name} {most_s:g}: junction {id_} needs {shortest_s:g} s for its minimum greens "
@@ -182,13 +156,24 @@ def check_wish(wish: Wish, scenario: Scenario) -> None:
     if not network.detectors and wish.flows is None:
         problems.append(f"scenario {scenario.id} has no loops to measure flows with: give --flows")
     if wish.flows is not None:
-        try:
-            build_given_streams(network, load_flows(wish.flows))
-        except ValueError as error:
-            problems.append(str(error))
+        problems += _check_flows(network, wish.flows)
     problems += _check_out(wish.out)
     if problems:
         raise UserError(problems)
+
+
+def _check_flows(network: Network, path: Path) -> list[str]:
+    """Return what is wrong with a file of flows, line by line, and with what it asks."""
+    try:
+        flows, problems = read_flows(path)
+    except ModelError as error:
+        return str(error).splitlines()
+    found = [f"file {path}: {problem}" for problem in problems]
+    try:
+        build_given_streams(network, flows)
+    except ModelError as error:
+        found += str(error).splitlines()
+    return found
 
 
 def _check_out(out: Path) -> list[str]:
@@ -220,63 +205,9 @@ def _find_sites(wish: Wish, scenarios: Mapping[int, Scenario]) -> dict[float, tu
     measured = measure_flows(runs, windows)
     keys = begins if len(begins) > 1 else (0.0,)
     return {
-        from_s: build_sites(network, build_measured_streams(network, flow_vph))
+        from_s: build_measured_sites(network, flow_vph)
         for from_s, flow_vph in zip(keys, measured, strict=True)
     }
-
-
-def _refine(
-    wish: Wish, scenarios: Mapping[int, Scenario], sites: Sequence[Site], console: Console
-) -> Found:
-    network = scenarios[wish.seeds[0]].network
-    candidates = list_candidates(network, sites, wish.cycle_s, wish.max_cycle_s)
-    begun = time.monotonic()
-
-    def is_over(trials: int) -> bool:
-        if wish.evaluations is not None:
-            return is_stopped() or trials >= wish.evaluations
-        # One trial at least: without any there is no plan to hand over.
-        return is_stopped() or (trials > 0 and time.monotonic() - begun >= wish.budget_s)
-
-    with (
-        _heed_stop() as is_stopped,
-        SimulatedCost(scenarios, list_trial_demands(wish.seeds), wish.jobs, is_stopped) as cost,
-        SimulatedCost(scenarios, list_final_demands(wish.seeds), wish.jobs, is_stopped) as final,
-    ):
-        console.print(f"trying plans, {len(candidates)} sets to begin with; Ctrl-C keeps the best")
-        search = Search(
-            network.junctions, cost.measure, is_over, wish.seed, keep_cycle=wish.cycle_s is not None
-        )
-        found = search.run(candidates)
-        if found is not None:
-            found = replace(found, plans=choose_final(found.finalists, final))
-        if is_stopped():
-            console.print("told to end: the best plans so far are kept")
-    if found is None:
-        raise UserError(["told to end before a single set of plans was tried: nothing is written"])
-    return found
-
-
-@contextmanager
-def _heed_stop() -> Iterator["_Stop"]:
-    """Within the block Ctrl-C ends the search, not the command."""
-    stop = _Stop()
-    before = signal.signal(signal.SIGINT, lambda *_: stop.set())
-    try:
-        yield stop
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-class _Stop:
-    def __init__(self) -> None:
-        self._is_set = False
-
-    def set(self) -> None:
-        self._is_set = True
-
-    def __call__(self) -> bool:
-        return self._is_set
 
 
 def list_changes(period: Period, sites: Sequence[Site]) -> list[Change]:
@@ -340,6 +271,18 @@ def print_trial(seed: int, before_s: float, after_s: float, console: Console) ->
         )
 
 
+def print_refined(found: Refined, console: Console) -> None:
+    """Say what the search came to, and what it gained on demand that no trial had seen."""
+    console.print(
+        f"{found.found.trials} sets of plans tried; on other demand than theirs: "
+        f"mean delay {found.delay_before_s:.1f} s -> {found.delay_s:.1f} s"
+    )
+    if found.is_today:
+        console.print("nothing better than the plans of today was found", style="bold red")
+    elif found.delay_s >= found.delay_before_s:
+        console.print("not better than the plans of today: do not hand it over", style="bold red")
+
+
 def _write_all(
     out: Path,
     wish: Wish,
@@ -347,17 +290,22 @@ def _write_all(
     plan_set: PlanSet,
     changes: Sequence[Change],
     sites_by_period: Mapping[float, Sequence[Site]],
-    found: Found | None,
+    found: Refined | None,
     simulated: Sequence[float] | None,
 ) -> None:
     network = scenario.network
     document = describe_plans(network, plan_set) | {"method": wish.method}
     if found is not None:
         document["search"] = {
-            "trials": found.trials,
-            "delay_s": found.cost.total,
-            "history": [list(pair) for pair in found.history],
+            "trials": found.found.trials,
+            "delay_s": found.found.cost.total,
+            "history": [list(pair) for pair in found.found.history],
         }
+        if not math.isnan(found.delay_before_s + found.delay_s):
+            document["search"] |= {
+                "final_delay_before_s": found.delay_before_s,
+                "final_delay_s": found.delay_s,
+            }
     if simulated is not None:
         document["simulated"] = {
             "seed": wish.seeds[0],

@@ -43,16 +43,16 @@ def list_final_demands(seeds: Sequence[int]) -> tuple[Demand, ...]:
     return tuple(Demand(seed, SHIFT_S / 4, (1.0, HEAVY)[i % 2]) for i, seed in enumerate(seeds))
 
 
-def choose_final(finalists: Sequence[Plans], cost: "SimulatedCost") -> Plans:
-    """Return the finalist of least cost, the first one when told to end before all are measured."""
-    best, least = finalists[0], math.inf
+def choose_final(finalists: Sequence[Plans], cost: "SimulatedCost") -> tuple[int, list[float]]:
+    """Return which finalist costs least, and what each one costs, seconds; NaN when told to end
+    before it was measured. The first one wins when the others are not measured."""
+    costs = []
     for plans in finalists:
-        measured = cost.measure(plans, None)
-        if measured is None:
-            return finalists[0]
-        if measured.total < least:
-            best, least = plans, measured.total
-    return best
+        measured = cost.measure(plans)
+        costs.append(math.nan if measured is None else measured.total)
+    if any(map(math.isnan, costs)):
+        return 0, costs
+    return min(range(len(costs)), key=lambda i: costs[i]), costs
 
 
 def try_once(scenario: Scenario, plans: Sequence[Plans]) -> list[float]:
@@ -62,14 +62,15 @@ def try_once(scenario: Scenario, plans: Sequence[Plans]) -> list[float]:
     """
     demand = Demand(scenario.seed, SHIFT_S / 4, 1.0)
     with SimulatedCost({scenario.seed: scenario}, (demand,), 1, lambda: False) as cost:
-        measured = [cost.measure(one, None) for one in plans]
+        measured = [cost.measure(one) for one in plans]
     return [math.nan if one is None else one.total for one in measured]
 
 
 class SimulatedCost:
     """Measures plans by the mean delay of all scheduled trips, seconds, over all seeds.
 
-    At each junction the cost is the time lost on its approaches, seconds a run. A context: no
+    At each junction the cost is the time lost on its approaches and waiting to enter them, vehicle
+    seconds. A context: no
     process and no file is left.
     """
 
@@ -90,7 +91,6 @@ class SimulatedCost:
             id_: {k for a in network.approaches.values() if a.junction == id_ for k in a.links}
             for id_ in network.junctions
         }
-        self._best: list[float] = []  # by seed
         self._closing = ExitStack()
 
     def __enter__(self) -> Self:
@@ -108,30 +108,35 @@ class SimulatedCost:
     ) -> None:
         self._closing.close()
 
-    def measure(self, plans: Plans, best: Cost | None) -> Cost | None:
+    def measure(
+        self, plans: Plans, best: Cost | None = None, most_runs: int | None = None
+    ) -> Cost | None:
         """See `traffic.optimization.search.Measure`."""
         programs = self._writer.write(plans, self._scratch / "programs.add.xml")
         delays_s: list[float] = []
-        lost_s = dict.fromkeys(self._links, 0.0)
-        for delay_s, loss_s in self._run_all(programs):
+        lost_s: list[Mapping[str, float]] = []
+        for delay_s, loss_s in self._run_all(programs, self._demands[:most_runs]):
             if delay_s is None:
                 return None
             delays_s.append(delay_s)
-            for id_, links in self._links.items():
-                lost_s[id_] += sum(loss_s.get(link, 0.0) for link in links)
-            before_s = self._best[: len(delays_s)]
-            is_last = len(delays_s) == len(self._demands)
-            if best is not None and not is_last and sum(delays_s) > HOPELESS * sum(before_s):
-                return None
-        count = len(delays_s)
-        cost = Cost(sum(delays_s) / count, {id_: s / count for id_, s in lost_s.items()})
-        if best is None or cost.total < best.total:
-            self._best = delays_s
-        return cost
+            lost_s.append(
+                {
+                    id_: sum(loss_s.get(link, 0.0) for link in links)
+                    for id_, links in self._links.items()
+                }
+            )
+            is_last = len(delays_s) == len(self._demands[:most_runs])
+            least_s = math.inf if best is None else sum(best.runs[: len(delays_s)])
+            if not is_last and sum(delays_s) > HOPELESS * least_s:
+                return Cost(tuple(delays_s), tuple(lost_s), is_whole=False)
+        is_whole = len(delays_s) == len(self._demands)
+        return Cost(tuple(delays_s), tuple(lost_s), is_whole)
 
-    def _run_all(self, programs: Path) -> Iterator[tuple[float | None, Mapping[str, float]]]:
-        for first in range(0, len(self._demands), self._jobs):
-            some = self._demands[first : first + self._jobs]
+    def _run_all(
+        self, programs: Path, demands: Sequence[Demand]
+    ) -> Iterator[tuple[float | None, Mapping[str, float]]]:
+        for first in range(0, len(demands), self._jobs):
+            some = demands[first : first + self._jobs]
             yield from self._pool.map(lambda demand: self._run(demand, programs), some)
 
     def _run(self, demand: Demand, programs: Path) -> tuple[float | None, Mapping[str, float]]:

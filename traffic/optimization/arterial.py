@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from traffic.model import Network, SafePlan
 from traffic.optimization.bandwidth import Bands, BandSignal, optimize_bandwidth
+from traffic.optimization.greens import build_green_runs
 from traffic.optimization.offsets import Feed, build_green_mask
-from traffic.optimization.splits import Stream, build_green_runs
+from traffic.optimization.streams import Stream
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,28 +1,34 @@
-"""One cycle for all junctions, and Webster's shares of it for the flows of each.
+"""One cycle for all junctions, Webster's shares of it for the flows of each, and stages in it.
 
-Source: F. V. Webster, Traffic Signal Settings, Road Research Technical Paper 39, HMSO 1958. The
-effective green is taken to be as long as the green shown: what a queue loses as it starts, it
+Source: F. V. Webster, Traffic Signal Settings, Road Research Technical Paper 39, HMSO 1958. Lost
+time is the intergreen before each stage and what a queue loses as it starts, START_S, less what it
 makes up for in the amber.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
-from traffic.model import Junction, SafePlan
-from traffic.optimization.splits import (
-    Stream,
-    build_green_runs,
-    optimize_splits,
-    stream_delay_s,
-)
+from traffic.model import Junction, SafePlan, Stage
+from traffic.optimization.greens import measure_change_s
+from traffic.optimization.permitted import START_S, measure_service
+from traffic.optimization.splits import measure_delay_s, optimize_splits
+from traffic.optimization.streams import Stream
 from traffic.timing import TimingError, webster_cycle_s, webster_splits_s
 
 CYCLE_STEP_S = 5.0
-SHORTEST_SLOT_S = 5.0  # of a stage that gives no phase its green
+FULL = 0.85  # degree of saturation from which a stream counts as full
+GROWTH = 1.2  # what a full stream counts for, times what passed: perhaps others still wait
+MOST_ORDERS = 1024  # of the stages of one junction that are weighed
+TIMED_ORDERS = 2  # of which the best get splits of least delay
+TIMED_CYCLES = 4  # that are best with Webster's greens, and get splits of least delay
+_LEAST_RATE = 0.1  # of a permissive green: more green than ten times a flow's helps no more
+
+Demands = Mapping[frozenset[str], float]  # phases that use one lane -> its flow ratio
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,22 +40,39 @@ class Site:
     streams: tuple[Stream, ...]
 
 
-def find_lost_s(junction: Junction, plan: SafePlan) -> list[float]:
+def grow_full(site: Site, full: float = FULL, growth: float = GROWTH) -> Site:
+    """Return the site with more flow in every stream that its plan keeps full.
+
+    What a stream lets through when its green is used up is not what wants to pass.
+    """
+    service = measure_service(site.junction, site.plan, site.streams, START_S)
+    ratios = service.find_green_ratios(site.plan)
+    streams = tuple(
+        replace(
+            stream,
+            flow_vph=growth * stream.flow_vph,
+            busiest_ratio=growth * stream.busiest_ratio,
+        )
+        if stream.flow_ratio >= full * ratio
+        else stream
+        for stream, ratio in zip(site.streams, ratios, strict=True)
+    )
+    return replace(site, streams=streams)
+
+
+def find_change_s(junction: Junction, plan: SafePlan) -> list[float]:
     """Return the intergreen at the start of each slot (S), seconds."""
-    lost_s = [0.0] * len(plan.slots)
-    for run in build_green_runs(junction, plan):
-        if not run.endless:
-            lost_s[run.slots[0]] = max(lost_s[run.slots[0]], run.lost_s)
-    return lost_s
+    stages = [junction.get_stage(stage) for stage, _ in plan.slots]
+    return [measure_change_s(junction, stages[i - 1], stage) for i, stage in enumerate(stages)]
 
 
 def find_floor_s(junction: Junction, plan: SafePlan) -> list[float]:
     """Return the least whole length of each slot (S): intergreen and the minimum of its greens."""
     least = {phase.id: phase.min_green_s for phase in junction.phases}
-    lost_s = find_lost_s(junction, plan)
+    change_s = find_change_s(junction, plan)
     return [
         float(math.ceil(lost + max((least[p] for p in junction.get_stage(stage).green), default=1)))
-        for lost, (stage, _) in zip(lost_s, plan.slots, strict=True)
+        for lost, (stage, _) in zip(change_s, plan.slots, strict=True)
     ]
 
 
@@ -81,28 +104,88 @@ def round_to_sum(values: NDArray[np.float64], total: float) -> list[float]:
     return [float(value) for value in whole]
 
 
-def spread_ratios(site: Site) -> list[float]:
-    """Return the flow ratio that each slot (S) must serve, those that only one can serve first."""
-    slots: dict[str, set[int]] = {}
-    for run in build_green_runs(site.junction, site.plan):
-        slots.setdefault(run.phase, set()).update(run.slots)
-    ratios = [0.0] * len(site.plan.slots)
-    loaded = [s for s in site.streams if slots.get(s.phase)]
-    for stream in sorted(loaded, key=lambda s: (len(slots[s.phase]), s.phase, s.approach)):
-        own = sorted(slots[stream.phase])
-        missing = stream.flow_ratio - sum(ratios[i] for i in own)
-        for i in own:
-            ratios[i] += max(0.0, missing) / len(own)
+def build_demands(site: Site) -> Demands:
+    """Return the flow ratio of the fullest lane for each set of phases that use one lane.
+
+    Where the best slots of a set are permissive, the ratio is to what these let through.
+    """
+    stages = [site.junction.get_stage(stage) for stage, _ in site.plan.slots]
+    service = measure_service(site.junction, site.plan, site.streams)
+    demands: dict[frozenset[str], float] = {}
+    for stream, rates in zip(site.streams, service.rate, strict=True):
+        rate = max((rates[i] for i in _find_slots(stages, stream.together)), default=1.0)
+        ratio = stream.flow_ratio / max(float(rate), _LEAST_RATE)
+        demands[stream.together] = max(ratio, demands.get(stream.together, 0.0))
+    return demands
+
+
+def spread_ratios(stages: Sequence[Stage], demands: Demands) -> list[float]:
+    """Return the flow ratio that each stage must serve, those that only one can serve first.
+
+    A lane that is green in several slots needs its ratio once: what one slot gives it, because
+    another lane needs it there, the others need not.
+    """
+    slots_of = {phases: _find_slots(stages, phases) for phases in demands}
+    ratios = [0.0] * len(stages)
+    for phases in sorted(demands, key=lambda one: (len(slots_of[one]), sorted(one))):
+        slots = slots_of[phases]
+        missing = demands[phases] - sum(ratios[i] for i in slots)
+        for i in slots:
+            ratios[i] += max(0.0, missing) / len(slots)
     return ratios
+
+
+def _find_slots(stages: Sequence[Stage], phases: frozenset[str]) -> list[int]:
+    """The slots in which a lane of these phases flows best: all protected, all green, or some."""
+    for slots in (
+        [i for i, stage in enumerate(stages) if phases <= stage.protected],
+        [i for i, stage in enumerate(stages) if phases <= stage.green],
+    ):
+        if slots:
+            return slots
+    return [i for i, stage in enumerate(stages) if phases & stage.green]
+
+
+def share_webster(
+    junction: Junction, plan: SafePlan, demands: Demands, cycle_s: float, start_s: float = START_S
+) -> SafePlan:
+    """Return Webster's greens at a cycle, whole seconds; raises TimingError when they don't fit."""
+    floor_s = _require_fit(junction, plan, cycle_s)
+    stages = [junction.get_stage(stage) for stage, _ in plan.slots]
+    lost_s = [change_s + start_s for change_s in find_change_s(junction, plan)]
+    least_s = [max(f - lost, 0.0) for f, lost in zip(floor_s, lost_s, strict=True)]
+    lost_s = [min(f, lost) for f, lost in zip(floor_s, lost_s, strict=True)]
+    ratios = spread_ratios(stages, demands)
+    greens_s = webster_splits_s(ratios, cycle_s, sum(lost_s), least_s)
+    slots_s = np.maximum(greens_s + np.array(lost_s), floor_s)
+    return _build_plan(plan, round_to_sum(slots_s, cycle_s))
+
+
+def ask_webster_s(
+    junction: Junction,
+    plan: SafePlan,
+    demands: Demands,
+    min_cycle_s: float,
+    max_cycle_s: float,
+    start_s: float = START_S,
+) -> float:
+    """Return the cycle that Webster's formula asks for, within bounds and all minimum greens.
+
+    Raises TimingError when these do not fit.
+    """
+    lost_s = [change_s + start_s for change_s in find_change_s(junction, plan)]
+    stages = [junction.get_stage(stage) for stage, _ in plan.slots]
+    return webster_cycle_s(
+        spread_ratios(stages, demands),
+        max(sum(lost_s), 1.0),
+        min_cycle_s=max(min_cycle_s, find_shortest_cycle_s(junction, plan)),
+        max_cycle_s=max_cycle_s,
+    )
 
 
 def build_webster_plan(site: Site, cycle_s: float) -> SafePlan:
     """Return Webster's greens at a cycle, whole seconds; raises TimingError when they don't fit."""
-    floor_s = _require_fit(site.junction, site.plan, cycle_s)
-    lost_s = find_lost_s(site.junction, site.plan)
-    least_s = [f - lost for f, lost in zip(floor_s, lost_s, strict=True)]
-    greens_s = webster_splits_s(spread_ratios(site), cycle_s, sum(lost_s), least_s)
-    return _build_plan(site.plan, round_to_sum(greens_s + np.array(lost_s), cycle_s))
+    return share_webster(site.junction, site.plan, build_demands(site), cycle_s)
 
 
 def find_webster_cycle_s(sites: Iterable[Site], max_cycle_s: float) -> float:
@@ -113,43 +196,127 @@ def find_webster_cycle_s(sites: Iterable[Site], max_cycle_s: float) -> float:
     sites = tuple(sites)
     _require_longest(sites, max_cycle_s)
     wanted = [
-        webster_cycle_s(
-            spread_ratios(site),
-            max(sum(find_lost_s(site.junction, site.plan)), 1.0),
-            min_cycle_s=find_shortest_cycle_s(site.junction, site.plan),
-            max_cycle_s=max_cycle_s,
-        )
+        ask_webster_s(site.junction, site.plan, build_demands(site), 1.0, max_cycle_s)
         for site in sites
     ]
     return min(max_cycle_s, CYCLE_STEP_S * math.ceil(max(wanted) / CYCLE_STEP_S))
 
 
+def list_orders(junction: Junction, plan: SafePlan) -> list[SafePlan]:
+    """Return the plan and every plan that leaves out some of its slots, the fullest first.
+
+    Every phase keeps a green, and stages follow each other as they may. Lengths mean nothing yet.
+    """
+    count = len(plan.slots)
+    masks = range(2**count - 1, 0, -1) if 2**count <= MOST_ORDERS else [2**count - 1]
+    phases = {phase.id for phase in junction.phases}
+    green = [junction.get_stage(stage).green for stage, _ in plan.slots]
+    orders = []
+    for mask in masks:
+        kept = [i for i in range(count) if mask >> i & 1]
+        names = [plan.slots[i][0] for i in kept]
+        ways = list(pairwise([*names, names[0]])) if len(names) > 1 else []
+        is_whole = phases <= frozenset().union(*(green[i] for i in kept))
+        is_new = all(one != other for one, other in ways)
+        after = junction.successors
+        if len(kept) < count and not (
+            is_whole and is_new and (after is None or all(b in after[a] for a, b in ways))
+        ):
+            continue
+        orders.append(SafePlan(tuple(plan.slots[i] for i in kept), plan.offset_s))
+    return sorted(orders, key=lambda order: -len(order.slots))
+
+
+def find_shortest_order_s(junction: Junction, plan: SafePlan) -> float:
+    """Return the shortest cycle of any of the plan's orders."""
+    return min(find_shortest_cycle_s(junction, order) for order in list_orders(junction, plan))
+
+
 def list_cycles_s(sites: Iterable[Site], max_cycle_s: float) -> list[float]:
     """Return the cycles worth a trial, in steps of 5 s, shortest first."""
     sites = tuple(sites)
-    _require_longest(sites, max_cycle_s)
-    shortest_s = max(find_shortest_cycle_s(site.junction, site.plan) for site in sites)
+    shortest_s = max(find_shortest_order_s(site.junction, site.plan) for site in sites)
+    _require_longest(sites, max_cycle_s, find_shortest_order_s)
     first = math.ceil(shortest_s / CYCLE_STEP_S)
     cycles = [CYCLE_STEP_S * k for k in range(first, int(max_cycle_s / CYCLE_STEP_S) + 1)]
     return cycles or [float(math.floor(max_cycle_s))]
 
 
-def optimize_plans(sites: Iterable[Site], cycle_s: float) -> dict[str, SafePlan]:
-    """Return junction -> plan of least delay at a common cycle; convex, begun from Webster's."""
+Orders = Mapping[str, Sequence[SafePlan]]  # junction -> orders of its stages
+
+
+def choose_orders(sites: Iterable[Site], cycles_s: Sequence[float]) -> dict[str, list[SafePlan]]:
+    """Return the orders worth a closer look: of least delay with Webster's greens at some cycles.
+
+    Raises TimingError when a junction has none that fits the longest cycle.
+    """
+    some_s = sorted({cycles_s[0], cycles_s[len(cycles_s) // 2], cycles_s[-1]})
+    chosen = {}
+    for site in sites:
+        orders = list_orders(site.junction, site.plan)
+        kept: list[SafePlan] = []
+        for cycle_s in some_s:
+            timed = _time_orders(site, orders, cycle_s)
+            kept += [order for _, order, _ in timed[:TIMED_ORDERS] if order not in kept]
+        shortest = min(orders, key=lambda order: find_shortest_cycle_s(site.junction, order))
+        _require_fit(site.junction, shortest, max(some_s))
+        chosen[site.junction.id] = kept if shortest in kept else [*kept, shortest]
+    return chosen
+
+
+def _time_orders(
+    site: Site, orders: Iterable[SafePlan], cycle_s: float
+) -> list[tuple[float, SafePlan, SafePlan]]:
+    """Return (delay, order, plan with Webster's greens) of those that fit, the best first."""
+    timed = []
+    for order in orders:
+        if find_shortest_cycle_s(site.junction, order) <= cycle_s:
+            plan = build_webster_plan(replace(site, plan=order), cycle_s)
+            timed.append((_measure(site, plan), order, plan))
+    return sorted(timed, key=lambda one: one[0])
+
+
+def sketch_plans(sites: Iterable[Site], cycle_s: float, orders: Orders) -> dict[str, SafePlan]:
+    """Return junction -> the best of the orders with Webster's greens."""
+    return {
+        site.junction.id: _time_orders(site, orders[site.junction.id], cycle_s)[0][2]
+        for site in sites
+    }
+
+
+def optimize_plans(
+    sites: Sequence[Site], cycle_s: float, orders: Orders | None = None
+) -> dict[str, SafePlan]:
+    """Return junction -> plan of least delay at a common cycle: its stages, then their splits.
+
+    All orders get Webster's greens, those of least delay convex splits. Raises TimingError when
+    none fits the cycle.
+    """
+    orders = choose_orders(sites, [cycle_s]) if orders is None else orders
     plans = {}
     for site in sites:
-        start = build_webster_plan(site, cycle_s)
-        plans[site.junction.id] = optimize_splits(site.junction, start, site.streams).plan
+        timed = _time_orders(site, orders[site.junction.id], cycle_s)
+        found = [
+            optimize_splits(site.junction, plan, site.streams, START_S).plan
+            for _, _, plan in timed[:TIMED_ORDERS]
+        ]
+        plans[site.junction.id] = min(found, key=lambda plan: _measure(site, plan))
     return plans
 
 
 def find_best_cycle(
-    sites: Sequence[Site], cycles_s: Iterable[float]
+    sites: Sequence[Site], cycles_s: Sequence[float]
 ) -> tuple[float, dict[str, SafePlan]]:
-    """Return the common cycle of least total delay with its plans; the shorter one of equals."""
-    found = [(cycle_s, optimize_plans(sites, cycle_s)) for cycle_s in cycles_s]
-    if not found:
+    """Return the common cycle of least total delay with its plans; the shorter one of equals.
+
+    Splits are fitted at the cycles that are best with Webster's greens.
+    """
+    if not cycles_s:
         raise TimingError("cycles_s is empty: at least one cycle is needed")
+    orders = choose_orders(sites, cycles_s)
+    rough = {c: predict_delay_s(sites, sketch_plans(sites, c, orders)) for c in cycles_s}
+    best_s = sorted(cycles_s, key=lambda c: (rough[c], c))[:TIMED_CYCLES]
+    found = [(cycle_s, optimize_plans(sites, cycle_s, orders)) for cycle_s in best_s]
     return min(found, key=lambda pair: (predict_delay_s(sites, pair[1]), pair[0]))
 
 
@@ -157,28 +324,24 @@ def predict_delay_s(sites: Iterable[Site], plans: Mapping[str, SafePlan]) -> flo
     """Return the mean delay of all vehicles, seconds; arrivals uniform, no coordination."""
     weighted = total = 0.0
     for site in sites:
-        plan = plans[site.junction.id]
-        ratio = measure_green_ratios(site.junction, plan)
-        for stream in site.streams:
-            weighted += (
-                stream.flow_vph * stream_delay_s(stream, plan.cycle_s, ratio[stream.phase])[0]
-            )
-            total += stream.flow_vph
+        vph = sum(stream.flow_vph for stream in site.streams)
+        weighted += vph * _measure(site, plans[site.junction.id])
+        total += vph
     return weighted / total if total > 0 else 0.0
+
+
+def _measure(site: Site, plan: SafePlan) -> float:
+    return measure_delay_s(site.junction, plan, site.streams, START_S)
 
 
 def find_saturation(site: Site, plan: SafePlan) -> float:
     """Return the highest degree of saturation of any stream under a plan."""
-    ratio = measure_green_ratios(site.junction, plan)
-    return max((s.flow_ratio / ratio[s.phase] for s in site.streams), default=0.0)
-
-
-def measure_green_ratios(junction: Junction, plan: SafePlan) -> dict[str, float]:
-    """Return phase -> share of the cycle in which it is green, above 0 to 1."""
-    green_s = dict.fromkeys((phase.id for phase in junction.phases), 0.0)
-    for run in build_green_runs(junction, plan):
-        green_s[run.phase] += run.green_s
-    return {phase: min(max(s / plan.cycle_s, 0.01), 1.0) for phase, s in green_s.items()}
+    service = measure_service(site.junction, plan, site.streams, START_S)
+    ratios = service.find_green_ratios(plan)
+    return max(
+        (float(s.flow_ratio / ratio) for s, ratio in zip(site.streams, ratios, strict=True)),
+        default=0.0,
+    )
 
 
 def _build_plan(like: SafePlan, slots_s: Sequence[float]) -> SafePlan:
@@ -196,10 +359,14 @@ def _require_fit(junction: Junction, plan: SafePlan, cycle_s: float) -> list[flo
     return floor_s
 
 
-def _require_longest(sites: Sequence[Site], max_cycle_s: float) -> None:
+def _require_longest(
+    sites: Sequence[Site],
+    max_cycle_s: float,
+    measure_s: Callable[[Junction, SafePlan], float] = find_shortest_cycle_s,
+) -> None:
     problems = []
     for site in sites:
-        shortest_s = find_shortest_cycle_s(site.junction, site.plan)
+        shortest_s = measure_s(site.junction, site.plan)
         if shortest_s > max_cycle_s:
             problems.append(
                 f"junction {site.junction.id}: its minimum greens and intergreens take "

@@ -1,11 +1,11 @@
 """Flows given by an engineer, as streams: each movement's own, or an approach's as a whole."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from traffic.model import ModelError, Network
-from traffic.optimization.splits import Stream, build_streams
+from traffic.optimization.streams import Stream, build_streams, shape_streams
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,8 @@ def build_given_streams(
             problems.append(f"{name}: flow_vph {flow.flow_vph} must be finite and not negative")
             continue
         key = (flow.approach, flow.to_link)
-        if key in seen or (flow.to_link is None) != ((flow.approach, None) in seen | {key}):
+        others = {to_link for approach, to_link in seen if approach == flow.approach}
+        if flow.to_link in others or (others and None in others | {flow.to_link}):
             problems.append(f"{name}: its flow is given twice")
         seen.add(key)
         if flow.to_link is None:
@@ -84,18 +85,12 @@ def _build_streams(
     whole_vph: Mapping[str, float],
     by_phase: Mapping[tuple[str, str], float],
 ) -> tuple[Stream, ...]:
-    own = [a for a in network.approaches.values() if a.junction == junction]
-    shared: Sequence[Stream] = build_streams(
-        network, junction, {a.id: whole_vph.get(a.id, 0.0) for a in own}
-    )
-    return tuple(
-        stream
-        if stream.approach in whole_vph
-        else Stream(
-            stream.approach,
-            stream.phase,
-            by_phase.get((stream.approach, stream.phase), 0.0),
-            stream.saturation_vph,
-        )
-        for stream in shared
-    )
+    own = [a.id for a in network.approaches.values() if a.junction == junction]
+    shared = build_streams(network, junction, {id_: whole_vph.get(id_, 0.0) for id_ in own})
+    flows_vph = {
+        (s.approach, s.phase): s.flow_vph
+        if s.approach in whole_vph
+        else by_phase.get((s.approach, s.phase), 0.0)
+        for s in shared
+    }
+    return shape_streams(network, junction, flows_vph, {})

@@ -16,11 +16,8 @@ from numpy.typing import NDArray
 from traffic.estimation import State
 from traffic.flows import find_known, find_phase_flow_vph
 from traffic.model import Approach, Bottleneck, DetectorKind, ModelError, Network
-from traffic.optimization.splits import (
-    RED_SLACK_S,
-    build_green_runs,
-    get_green_s,
-)
+from traffic.optimization.greens import build_green_runs, get_green_s
+from traffic.optimization.splits import RED_SLACK_S
 from traffic.readings import LoopBatch
 
 STANDING_OCCUPANCY = 0.5  # of a loop on which traffic stands

@@ -17,7 +17,9 @@ from numpy.typing import NDArray
 from ortools.sat.python import cp_model
 
 from traffic.model import Junction, Network, SafePlan
-from traffic.optimization.splits import Stream, build_green_runs
+from traffic.optimization.greens import build_green_runs
+from traffic.optimization.permitted import START_S, measure_service
+from traffic.optimization.streams import Stream
 from traffic.units import SECONDS_PER_HOUR
 
 Floats = NDArray[np.float64]
@@ -40,6 +42,7 @@ class Feed:
     travel_s: float
     flow_vph: float
     saturation_vph: float  # of the stream that it is part of, its share
+    from_approach: str = ""
 
 
 def find_feeds(network: Network, streams: Mapping[str, Sequence[Stream]]) -> tuple[Feed, ...]:
@@ -72,6 +75,7 @@ def find_feeds(network: Network, streams: Mapping[str, Sequence[Stream]]) -> tup
                                 travel_s,
                                 stream.flow_vph * share,
                                 stream.saturation_vph * share,
+                                stream.approach,
                             )
                         )
     return tuple(feeds)
@@ -113,6 +117,27 @@ def build_green_mask(junction: Junction, plan: SafePlan, phase: str) -> NDArray[
             begin = round(run.start_s + run.lost_s)
             mask[np.arange(begin, begin + round(run.green_s)) % cycle] = True
     return mask
+
+
+def build_rates(
+    junction: Junction, plan: SafePlan, streams: Sequence[Stream]
+) -> dict[tuple[str, str], Floats]:
+    """Return (approach, phase) -> discharge over saturation flow in each second of the cycle (C).
+
+    That of a permissive green is the same all through its slot; a start costs START_S.
+    """
+    cycle = round(plan.cycle_s)
+    service = measure_service(junction, plan, streams)
+    slot_at = np.repeat(np.arange(len(plan.slots)), [round(s) for _, s in plan.slots])
+    masks = {s.phase: build_green_mask(junction, plan, s.phase) for s in streams}
+    for run in build_green_runs(junction, plan):
+        if run.phase in masks and not run.endless:
+            begin = round(run.start_s + run.lost_s)
+            masks[run.phase][np.arange(begin, begin + round(START_S)) % cycle] = False
+    return {
+        (s.approach, s.phase): np.where(masks[s.phase], row[slot_at], 0.0)
+        for s, row in zip(streams, service.rate, strict=True)
+    }
 
 
 def discharge(arrivals: Floats, served: Floats) -> tuple[Floats, Floats]:
@@ -157,7 +182,7 @@ def build_delay_table(
     network: Network,
     plans: Mapping[str, SafePlan],
     feeds: Iterable[Feed],
-    streams: Sequence[Stream],
+    streams: Mapping[str, Sequence[Stream]],
 ) -> Floats:
     """Return the delay an hour (C), vehicle-seconds, for each offset of the second junction after
     the first; all feeds lead from one junction to another one with the same cycle."""
@@ -165,16 +190,18 @@ def build_delay_table(
     first, second = feeds[0].from_junction, feeds[0].to_junction
     cycle = round(plans[second].cycle_s)
     table = np.zeros(cycle)
+    sent_rates, rates = (
+        build_rates(network.junctions[id_], plans[id_], streams[id_]) for id_ in (first, second)
+    )
     for approach in sorted({feed.approach for feed in feeds}):
         own = [feed for feed in feeds if feed.approach == approach]
         platoons = np.zeros(cycle)
         for feed in own:
-            mask = build_green_mask(network.junctions[first], plans[first], feed.from_phase)
             arrivals = np.full(cycle, feed.flow_vph / SECONDS_PER_HOUR)
-            served = np.where(mask, feed.saturation_vph / SECONDS_PER_HOUR, 0.0)
-            left, _ = discharge(arrivals, served)
+            rate = sent_rates[feed.from_approach, feed.from_phase]
+            left, _ = discharge(arrivals, rate * feed.saturation_vph / SECONDS_PER_HOUR)
             platoons += disperse(left, feed.travel_s)
-        targets = [s for s in streams if s.approach == approach and s.flow_vph > 0]
+        targets = [s for s in streams[second] if s.approach == approach and s.flow_vph > 0]
         total = sum(s.flow_vph for s in targets) / SECONDS_PER_HOUR  # per second
         if not targets or platoons.sum() <= 0:
             continue
@@ -183,8 +210,8 @@ def build_delay_table(
         profile = platoons * min(1.0, total / sent) + max(0.0, total - sent)
         for stream in targets:
             share = stream.flow_vph / SECONDS_PER_HOUR / total
-            mask = build_green_mask(network.junctions[second], plans[second], stream.phase)
-            served = np.where(mask, stream.saturation_vph / SECONDS_PER_HOUR, 0.0)
+            rate = rates[stream.approach, stream.phase]
+            served = rate * stream.saturation_vph / SECONDS_PER_HOUR
             # Row d: the second junction's clock starts d seconds after the first one's.
             shifted = np.array([np.roll(profile * share, -d) for d in range(cycle)])
             _, queued = discharge(shifted, served)
@@ -206,7 +233,7 @@ def build_delay_tables(
     for (one, other), own in sorted(groups.items()):
         if plans[one].cycle_s != plans[other].cycle_s:
             continue
-        table = build_delay_table(network, plans, own, streams[other])
+        table = build_delay_table(network, plans, own, streams)
         if one > other:
             one, other, table = other, one, np.roll(table[::-1], 1)
         tables[one, other] = tables.get((one, other), np.zeros_like(table)) + table
@@ -223,11 +250,15 @@ class Offsets:
 
 
 def optimize_offsets(
-    junctions: Sequence[str], cycle_s: float, tables: Mapping[tuple[str, str], Floats]
+    junctions: Sequence[str],
+    cycle_s: float,
+    tables: Mapping[tuple[str, str], Floats],
+    effort: float = SOLVER_EFFORT,
 ) -> Offsets:
     """Return the offsets of least total cost in whole seconds; the first junction has offset 0.
 
-    `tables` as of `build_delay_tables`. Raises ValueError when a table is not one cycle long.
+    With no effort they are those where no junction alone gains by another offset. `tables` as of
+    `build_delay_tables`. Raises ValueError when a table is not one cycle long.
     """
     cycle = round(cycle_s)
     wrong = [pair for pair, table in tables.items() if len(table) != cycle]
@@ -236,6 +267,8 @@ def optimize_offsets(
     start = _descend(junctions, cycle, tables)
     if not tables:
         return Offsets(start, 0.0, "no neighbors")
+    if effort <= 0:
+        return Offsets(start, measure_offsets(start, cycle, tables), "feasible")
     model = cp_model.CpModel()
     theta = {id_: model.new_int_var(0, cycle - 1, id_) for id_ in junctions}
     model.add(theta[junctions[0]] == 0)
@@ -254,7 +287,7 @@ def optimize_offsets(
     solver = cp_model.CpSolver()
     solver.parameters.num_workers = 1
     solver.parameters.random_seed = 1
-    solver.parameters.max_deterministic_time = SOLVER_EFFORT
+    solver.parameters.max_deterministic_time = effort
     status = solver.solve(model)
     best = start
     if status in (cp_model.OPTIMAL, cp_model.FEASIBLE):

@@ -8,168 +8,23 @@ terms are convex in the green ratio u: a local optimum is the optimum.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import LinearConstraint, linprog, milp, minimize
 
-from traffic.flows import has_own_lanes, name_lane_flow
-from traffic.model import Approach, Junction, Network, SafePlan
+from traffic.model import Junction, SafePlan
+from traffic.optimization.greens import GreenRun, build_green_runs
+from traffic.optimization.permitted import Service, measure_service
+from traffic.optimization.streams import Stream
 
-PLANNED_SATURATION = 0.85  # degree that a fixed-time plan is taken to be made for
 PROTECTED_SATURATION = 0.85  # that other splits leave to every stream
 RED_SLACK_S = 2.0  # kept off the longest red
+ROUNDS = 3  # of fitting splits to the service that they themselves change
 SOLVER_STEPS = 1000  # at most; steps and not seconds, so that a run repeats exactly
 _MAX_FLOW_RATIO = 0.95  # keeps the uniform term finite; the incremental term tells the excess
-
-
-@dataclass(frozen=True, slots=True)
-class GreenRun:
-    """Slots of a plan, in order, over which one phase stays green; the last may wrap round."""
-
-    phase: str
-    slots: tuple[int, ...]
-    start_s: float  # into the cycle, of the first slot
-    length_s: float  # of its slots
-    lost_s: float  # intergreen before the phase gains its green
-    endless: bool  # green in every slot
-
-    @property
-    def green_s(self) -> float:
-        return self.length_s - self.lost_s
-
-
-def build_green_runs(junction: Junction, plan: SafePlan) -> tuple[GreenRun, ...]:
-    """Return the greens that a plan gives in one cycle, by phase and then by time."""
-    stages = [junction.get_stage(stage) for stage, _ in plan.slots]
-    lengths = [length_s for _, length_s in plan.slots]
-    count = len(stages)
-    runs = []
-    for phase in junction.phases:
-        green = [phase.id in stage.green for stage in stages]
-        if all(green):
-            runs.append(GreenRun(phase.id, tuple(range(count)), 0.0, plan.cycle_s, 0.0, True))
-            continue
-        for first in range(count):
-            if not green[first] or green[first - 1]:
-                continue
-            slots = [first]
-            while green[(slots[-1] + 1) % count]:
-                slots.append((slots[-1] + 1) % count)
-            ended = stages[first - 1].green - stages[first].green
-            lost_s = max(
-                (
-                    junction.intergreens[other, phase.id].total_s
-                    for other in ended
-                    if junction.is_conflict(other, phase.id)
-                ),
-                default=0.0,
-            )
-            length_s = sum(lengths[i] for i in slots)
-            runs.append(
-                GreenRun(phase.id, tuple(slots), sum(lengths[:first]), length_s, lost_s, False)
-            )
-    return tuple(runs)
-
-
-def get_green_s(runs: Iterable[GreenRun]) -> dict[str, float]:
-    """Return phase -> seconds of green a cycle."""
-    green: dict[str, float] = {}
-    for run in runs:
-        green[run.phase] = green.get(run.phase, 0.0) + run.green_s
-    return green
-
-
-@dataclass(frozen=True, slots=True)
-class Stream:
-    """Traffic of one approach under one phase; `busiest_ratio` is the flow ratio of one lane."""
-
-    approach: str
-    phase: str
-    flow_vph: float
-    saturation_vph: float  # of all its lanes
-    busiest_ratio: float = 0.0
-
-    @property
-    def flow_ratio(self) -> float:
-        """Flow over saturation flow, or that of its busiest lane where turns crowd into one."""
-        return max(self.flow_vph / self.saturation_vph, self.busiest_ratio)
-
-    def or_more(self, other: "Stream") -> "Stream":
-        """Return this stream with the larger figures of two counts."""
-        return replace(
-            self,
-            flow_vph=max(self.flow_vph, other.flow_vph),
-            busiest_ratio=max(self.busiest_ratio, other.busiest_ratio),
-        )
-
-
-def build_streams(
-    network: Network, junction_id: str, flow_vph: Mapping[str, float]
-) -> tuple[Stream, ...]:
-    """Share measured approach flows among their phases, as the safe plan's greens do.
-
-    A phase that has lanes for itself is counted in them (`name_lane_flow`). Others share
-    what their approach counts as the greens of its plan do, which was made for their flows. A flow
-    that is missing or NaN is taken at the degree of saturation that plans are made for,
-    PLANNED_SATURATION.
-    """
-    plan = network.plans[junction_id]
-    green_s = get_green_s(build_green_runs(network.junctions[junction_id], plan))
-    streams = []
-    for approach in sorted(network.approaches.values(), key=lambda a: a.id):
-        if approach.junction != junction_id or not approach.phases:
-            continue
-        saturation_vph = {
-            phase: network.saturation_vph * approach.count_lanes(phase) for phase in approach.phases
-        }
-        capacity_vph = {p: saturation_vph[p] * green_s[p] / plan.cycle_s for p in approach.phases}
-        own_vph = _find_own_lanes_vph(approach, flow_vph)
-        total_vph = sum(vph for phase, vph in capacity_vph.items() if phase not in own_vph)
-        flow = flow_vph.get(approach.id, math.nan) - sum(sum(v) for v in own_vph.values())
-        use = PLANNED_SATURATION if math.isnan(flow) else max(flow, 0.0) / max(total_vph, 1e-9)
-        for phase in approach.phases:
-            lanes_vph = own_vph.get(phase, [0.0])
-            own = sum(lanes_vph) if phase in own_vph else use * capacity_vph[phase]
-            busiest = max(lanes_vph) / network.saturation_vph
-            streams.append(Stream(approach.id, phase, own, saturation_vph[phase], busiest))
-    return tuple(streams)
-
-
-def _find_own_lanes_vph(
-    approach: Approach, flow_vph: Mapping[str, float]
-) -> dict[str, list[float]]:
-    """Return phase -> flow of each lane, where it has lanes for itself and all are known."""
-    found = {
-        phase: [flow_vph.get(name_lane_flow(approach.id, lane), math.nan) for lane in lanes]
-        for phase, lanes in approach.phase_lanes.items()
-        if has_own_lanes(approach, (phase,))
-    }
-    return {phase: vph for phase, vph in found.items() if not any(map(math.isnan, vph))}
-
-
-def add_diversion(
-    network: Network, junction_id: str, streams: Iterable[Stream], via: tuple[str, ...], vph: float
-) -> tuple[Stream, ...]:
-    """Add a flow that follows the links `via` to the streams that it joins at the junction."""
-    joined = {
-        (pair[0], phase.id)
-        for phase in network.junctions[junction_id].phases
-        for pair in pairwise(via)
-        if any((m.from_link, m.to_link) == pair for m in phase.movements)
-    }
-    return tuple(
-        replace(stream, flow_vph=stream.flow_vph + vph)
-        if any(
-            link in network.approaches[stream.approach].links and phase == stream.phase
-            for link, phase in joined
-        )
-        else stream
-        for stream in streams
-    )
 
 
 def stream_delay_s(
@@ -207,38 +62,70 @@ class Splits:
         return self.status in ("optimal", "already best", "no flow")
 
 
-def optimize_splits(junction: Junction, plan: SafePlan, streams: tuple[Stream, ...]) -> Splits:
+def optimize_splits(
+    junction: Junction, plan: SafePlan, streams: tuple[Stream, ...], start_s: float = 0.0
+) -> Splits:
     """Return the slots of least total delay; cycle, offset and stage order stay.
 
     Every green keeps its phase's minimum and maximum and every red its maximum; no stream gets less
     than it needs at a degree of saturation of PROTECTED_SATURATION, unless the given plan gives it
-    less: what many gain must not be taken from few. Slots come in whole seconds. Where no better
-    plan is found, the given one comes back and `status` says why.
+    less: what many gain must not be taken from few. `start_s` is lost at the start of each green.
+    What permissive greens let through depends on the slots, so it is fitted in rounds. Slots come
+    in whole seconds. Where no better plan is found, the given one comes back and `status` says why.
     """
-    runs = build_green_runs(junction, plan)
+    loaded = [s for s in streams if s.flow_vph > 0]
+    if not loaded:
+        return Splits(plan, 0.0, 0.0, "no flow")
+    before_s = measure_delay_s(junction, plan, loaded, start_s)
+    best = Splits(plan, before_s, before_s, "already best")
+    near, service = plan, measure_service(junction, plan, loaded, start_s)
+    for _ in range(ROUNDS):
+        found, status = _fit_slots(junction, near, loaded, service)
+        if found is None:
+            return best if best.status == "optimal" else replace(best, status=status)
+        after_s = measure_delay_s(junction, found, loaded, start_s)
+        if after_s < best.after_s:
+            best = Splits(found, before_s, after_s, "optimal")
+        fitted = measure_service(junction, found, loaded, start_s)
+        if np.allclose(fitted.rate, service.rate) and np.allclose(fitted.lost_s, service.lost_s):
+            break
+        near, service = found, fitted
+    return best
+
+
+def measure_delay_s(
+    junction: Junction, plan: SafePlan, streams: Sequence[Stream], start_s: float = 0.0
+) -> float:
+    """Return the mean delay of all vehicles of these streams, seconds; 0 without any."""
+    ratios = measure_service(junction, plan, streams, start_s).find_green_ratios(plan)
+    total_vph = sum(s.flow_vph for s in streams)
+    delays_s = [stream_delay_s(s, plan.cycle_s, u)[0] for s, u in zip(streams, ratios, strict=True)]
+    weighted = sum(s.flow_vph * delay_s for s, delay_s in zip(streams, delays_s, strict=True))
+    return weighted / total_vph if total_vph > 0 else 0.0
+
+
+def _fit_slots(
+    junction: Junction, plan: SafePlan, loaded: Sequence[Stream], service: Service
+) -> tuple[SafePlan | None, str]:
+    """Return the plan of least delay with the service as it is near the given one; or why not."""
     cycle_s = plan.cycle_s
     start = np.array([length_s for _, length_s in plan.slots])  # S slots
-    loaded = [s for s in streams if s.flow_vph > 0]
-    total_vph = sum(s.flow_vph for s in loaded)
-    if not total_vph > 0:
-        return Splits(plan, 0.0, 0.0, "no flow")
-    member, lost_s = _build_members(runs, loaded, len(start))
+    member, lost_s = service.rate, service.lost_s
+    weight = np.array([s.flow_vph for s in loaded]) / sum(s.flow_vph for s in loaded)
 
     def cost(slots_s: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         ratios = np.clip((member @ slots_s - lost_s) / cycle_s, 0.01, 1.0)
         pairs = [stream_delay_s(s, cycle_s, u) for s, u in zip(loaded, ratios, strict=True)]
-        weight = np.array([s.flow_vph for s in loaded]) / total_vph
         delay, slope = (np.array(column) for column in zip(*pairs, strict=True))
         # The pull towards the present slots decides where the delay leaves a choice.
         away = slots_s - start
         gradient = (weight * slope) @ member / cycle_s + 2e-5 * away
         return float(weight @ delay + 1e-5 * away @ away), gradient
 
-    rows, floor = _build_limits(junction, runs, cycle_s, len(start))
+    rows, floor = _build_limits(junction, build_green_runs(junction, plan), cycle_s, len(start))
     needs_s = _find_needs_s(loaded, cycle_s) + lost_s
     rows = np.vstack((rows, member))
     floor = np.concatenate((floor, np.minimum(needs_s, member @ start)))
-    before_s = cost(start)[0]
     found = minimize(
         cost,
         start,
@@ -252,15 +139,12 @@ def optimize_splits(junction: Junction, plan: SafePlan, streams: tuple[Stream, .
         options={"maxiter": 200, "ftol": 1e-7},
     )
     if not found.success:
-        return Splits(plan, before_s, before_s, f"no optimum: {found.message}")
+        return None, f"no optimum: {found.message}"
     slots_s = _find_whole(found.x, cycle_s, rows, floor)
     if slots_s is None:
-        return Splits(plan, before_s, before_s, "no whole seconds keep the limits")
-    after_s = cost(slots_s)[0]
-    if after_s >= before_s:
-        return Splits(plan, before_s, before_s, "already best")
+        return None, "no whole seconds keep the limits"
     slots = tuple((stage, float(s)) for (stage, _), s in zip(plan.slots, slots_s, strict=True))
-    return Splits(SafePlan(slots, plan.offset_s), before_s, after_s, "optimal")
+    return SafePlan(slots, plan.offset_s), "optimal"
 
 
 def find_longest_green_s(
