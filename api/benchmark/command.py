@@ -33,7 +33,9 @@ ALL = "all"
 _FIXED = ("fixed-time", "responsive", "timetable")
 COMPARED = (*PEERS, *(name for name in CONTROLLERS if name not in _FIXED))
 
-app = typer.Typer(help="Benchmarks on published maps and data, and on simulated days.", no_args_is_help=True)
+app = typer.Typer(
+    help="Benchmarks on published maps and data, and on simulated days.", no_args_is_help=True
+)
 app.command("forecast")(bench_forecast)
 app.command()(incidents)
 app.command()(health)
