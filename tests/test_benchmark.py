@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -161,8 +162,12 @@ def test_what_was_finished_is_told_when_the_rest_is_cut_off(
 
 def bench(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     """Run the real command with a package of maps that holds a town."""
+    return traffic(folder, "bench", "resco", *words)
+
+
+def traffic(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "api.entry", "bench", "resco", *words],
+        [sys.executable, "-m", "api.entry", *words],
         cwd=folder,
         env={**os.environ, "PYTHONPATH": f"{folder}:{ROOT}", "COLUMNS": "160"},
         capture_output=True,
@@ -206,6 +211,41 @@ def test_the_command_leaves_evidence_and_tells_delays(package: Path) -> None:
         assert f"{figures['delay_s']:.1f}" in row
     # The west street has nearly all the traffic: who looks at it serves it better.
     assert found["actuated"]["mean"]["delay_s"]["mean"] < found["static"]["mean"]["delay_s"]["mean"]
+
+
+def test_optimized_plans_run_beside_the_map_s_own_program(package: Path) -> None:
+    words = ("optimize", "resco:town", "--method", "webster", "--seeds", "11", "--cycle", "40")
+    done = traffic(package, *words, "--out", "plans/town")
+    assert done.returncode == 0, done.stderr
+    words = ("--controllers", "static,optimized", "--seeds", "1", "--jobs", "1")
+    done = bench(package, *words, "--plans", "plans", "--out", "side")
+    assert done.returncode == 0, done.stderr
+    alone = bench(package, "--controllers", "static", "--seeds", "1", "--out", "alone")
+    assert alone.returncode == 0, alone.stderr
+    states = {
+        name: (package / folder / name / "town" / "seed-1" / "tls_states.xml").read_text()
+        for folder, name in (("side", "static"), ("side", "optimized"))
+    }
+    own = (package / "alone" / "static" / "town" / "seed-1" / "tls_states.xml").read_text()
+    assert re.findall('state="[^"]*"', states["static"]) == re.findall('state="[^"]*"', own)
+    assert 'programID="optimized"' in states["optimized"]
+    assert 'programID="optimized"' not in states["static"]
+
+
+def test_plans_that_cannot_be_are_told_before_anything_runs(package: Path) -> None:
+    done = bench(package, "--controllers", "optimized", "--seeds", "1", "--out", "none")
+    assert done.returncode == 2
+    assert "controller 'optimized' needs --plans" in done.stderr
+    (package / "bad" / "town").mkdir(parents=True)
+    done = bench(package, "--controllers", "optimized", "--plans", "bad", "--out", "none")
+    assert "town/plan.json is no file" in done.stderr
+    document = {"format": "traffic-plans/1", "network": "elsewhere", "periods": []}
+    (package / "bad" / "town" / "plan.json").write_text(json.dumps(document))
+    done = bench(package, "--controllers", "optimized", "--plans", "bad", "--out", "none")
+    assert done.returncode == 2
+    assert "network 'elsewhere'" in done.stderr
+    assert "has no periods" in done.stderr
+    assert not (package / "none").exists()
 
 
 def test_the_command_tells_all_problems_with_code_2(package: Path) -> None:
