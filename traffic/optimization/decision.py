@@ -136,10 +136,7 @@ def _decide(layout, weights, work, queues, heads, j, now_stage, green_s, red_s):
             is_on = layout.green[green0 + s * phases + p] > 0
             if red_s[phase0 + p] == 0.0:
                 if not is_on:
-                    least_s = layout.min_green_s[phase0 + p]
-                    if layout.green[green0 + now_stage * phases + p] == 1:
-                        least_s = max(least_s, weights.gaps_s)
-                    free = max(free, least_s - green_s[phase0 + p])
+                    free = max(free, layout.min_green_s[phase0 + p] - green_s[phase0 + p])
                 elif green_s[phase0 + p] + change_s >= layout.max_green_s[phase0 + p]:
                     free = np.inf  # it would have to end before those who start may
             elif not is_on and red_s[phase0 + p] >= layout.max_red_s[phase0 + p]:
