@@ -33,7 +33,7 @@ SUMMARY = "summary.json"
 MAPS = "heishizi,resco:ingolstadt7,resco:cologne8"
 # place -> seeds of training, seeds of scoring
 PLAN: Mapping[str, tuple[str, str]] = {
-    "heishizi": ("101-104", "1-3"),
+    "heishizi": ("101-110", "1-6"),
     "onramp": ("101-109", ""),  # a mainline that is quick to simulate: for the weights only
 }
 USUAL_PLAN = ("101-130", "1-36")
