@@ -19,7 +19,7 @@ from traffic.readings import LaneBatch
 VALID_S = 2.0
 NOBODY: frozenset[str] = frozenset()
 SEEING = Weights(left_s=8.0, left_more_s=1.5, stop_s=6.0, change_s=1.0)
-# Loops do not show who is caught in a junction, where nobody moves again once the next stage starts.
+# Loops do not show who is caught in a junction, where nobody moves again once the next stage comes.
 WEIGHTS: Mapping[Sensing, Weights] = {
     Sensing.LOOPS: SEEING._replace(clear_s=4.0),
     Sensing.LANES: SEEING,
