@@ -3,6 +3,7 @@
 import io
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -89,8 +90,8 @@ class Desk:
             orders = ()
         return alerts
 
-    def order(self, kind: str, alert: str, **more: float | None) -> AlertOrder:
-        return AlertOrder(kind, alert, "Li Wei", self.now_s, **more)  # type: ignore[arg-type]
+    def order(self, kind: str, alert: str, until_s: float | None = None) -> AlertOrder:
+        return AlertOrder(kind, alert, "Li Wei", self.now_s, until_s)
 
 
 def raise_warning(desk: Desk) -> Alert:
@@ -319,7 +320,7 @@ def test_the_scene_of_heishizi_has_thresholds_with_a_version_and_names() -> None
     assert find_alert_settings("nowhere") == CongestionSettings()
 
 
-def test_every_fault_of_a_scenes_settings_is_named_at_once(tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_every_fault_of_a_scenes_settings_is_named_at_once(tmp_path: Path) -> None:
     path = tmp_path / "alerts.toml"
     path.write_text(
         'warn_chance = 2.0\njam_s = "long"\nstrange = 1\n[places.exit]\nen = "Exit"\n',
@@ -334,7 +335,7 @@ def test_every_fault_of_a_scenes_settings_is_named_at_once(tmp_path) -> None:  #
         load_alert_settings(path)
 
 
-def test_every_fault_of_a_scenes_models_is_named_at_once(tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_every_fault_of_a_scenes_models_is_named_at_once(tmp_path: Path) -> None:
     path = tmp_path / "warning.json"
     path.write_text(json.dumps({"format": 9, "bottlenecks": {"neck": {}}}), encoding="utf-8")
     with pytest.raises(ModelError) as error:

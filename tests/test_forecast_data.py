@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -27,8 +28,8 @@ DAYS = 8
 MPS = parse_unit("m/s")
 
 
-def declare(unit: str = "m/s", **told: object) -> Declared:
-    return Declared(parse_unit(unit), ZONE, **told)  # type: ignore[arg-type]
+def declare(unit: str = "m/s", **told: Any) -> Declared:
+    return Declared(parse_unit(unit), ZONE, **told)
 
 
 def build(values: np.ndarray, begin: datetime = BEGIN) -> Grid:

@@ -74,7 +74,8 @@ class Street:
 def test_it_asks_for_the_loops_of_its_junctions_approaches() -> None:
     street = Street("stop", "advance", "tail")
     assert street.view.loops == {"stop", "advance", "tail", "h1_stop"}
-    roads = build_roads(street.network, street.network.lanes, ("J1",))  # type: ignore[arg-type]
+    assert street.network.lanes is not None
+    roads = build_roads(street.network, street.network.lanes, ("J1",))
     sight_m = street.view.narrow(roads).sight_m
     assert sight_m.tolist() == [0.0, 280.0]  # the hill has a stop-line loop only
 
