@@ -274,17 +274,3 @@ def test_trees_learn_what_the_mixture_misses() -> None:
     assert made is not None
     assert made.shape == (3, 200)
     assert np.abs(made - came).mean() < 0.3 * np.abs(value - came).mean()
-
-
-def test_trees_fitted_in_the_background_speak_when_they_are_done() -> None:
-    pytest.importorskip("lightgbm")
-    from api.forecasting.boosting import BoostedTrees, BoostingSettings
-
-    rng = np.random.default_rng(1)
-    trees = BoostedTrees(1, BoostingSettings(first=10, every=10, trees=5), background=True)
-    features = rng.normal(size=(100, 2)).astype(np.float32)
-    value = np.ones((1, 100), np.float32)
-    for _ in range(10):
-        trees.learn(features, value, value)
-    trees.wait()
-    assert trees.forecast(features, value) is not None

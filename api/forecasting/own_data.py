@@ -184,9 +184,9 @@ def _run(wish: Wish, grid: Grid, first: int, console: Console) -> tuple[Said, fl
     latencies_s: list[float] = []
     with console.status("learning"):
         begin_s = grid.first_s
-        run_forecaster(forecaster, grid.value, range(first), True, None, begin_s=begin_s)
+        run_forecaster(forecaster, grid.value, range(first), begin_s=begin_s)
         said = run_forecaster(
-            forecaster, grid.value, range(first, len(grid.value)), True, latencies_s,
+            forecaster, grid.value, range(first, len(grid.value)), latencies_s=latencies_s,
             begin_s=begin_s,
         )  # fmt: skip
     return said, 1e3 * float(np.median(latencies_s))
