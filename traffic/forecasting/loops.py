@@ -92,7 +92,7 @@ class LoopForecaster:
         challenger: Challenger | None = None,
     ) -> None:
         self.settings = s = settings or LoopForecastSettings()
-        self.challenger = challenger
+        self.calendar, self.neighbors, self.challenger = calendar, neighbors, challenger
         self.referee = Referee(s.leads, s.trial_memory, s.trial_margin, s.trial_least)
         self._size = detectors
         self._course = Course(
