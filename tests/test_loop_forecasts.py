@@ -1,5 +1,6 @@
 """Forecasts for loops: the statistics behind them, and what holds for every forecast."""
 
+from copy import deepcopy
 from dataclasses import replace
 
 import numpy as np
@@ -269,6 +270,26 @@ def test_without_learning_the_model_stays() -> None:
     second = again.update((3 * PER_DAY + 1) * 900.0, values[3 * PER_DAY])
     # Learning from a reading happens before forecasting from it.
     assert first.value == pytest.approx(second.value, rel=0.05)
+
+
+def test_levels_alone_may_move_and_bring_coverage_back() -> None:
+    """The values forecast stay those of a model at rest; only how sure they are changes."""
+    values = make_speeds(7)
+    rng = np.random.default_rng(6)
+    values[4 * PER_DAY :] += rng.normal(0, 0.8, values[4 * PER_DAY :].shape)  # less sure
+    still, _ = run(values[: 4 * PER_DAY], replace(SMALL, coverage_gain=0.2))
+    moved = deepcopy(still)
+    inside: dict[Learning, list[float]] = {Learning.NOTHING: [], Learning.LEVELS: []}
+    for t in range(4 * PER_DAY, len(values) - 1):
+        made = []
+        for forecaster, learn in ((still, Learning.NOTHING), (moved, Learning.LEVELS)):
+            made.append(forecaster.update((t + 1) * 900.0, values[t], learn))
+            low, _, high = made[-1].quantiles[:, 0]
+            inside[learn].append(float(np.mean((low <= values[t + 1]) & (values[t + 1] <= high))))
+        assert made[0].value.tobytes() == made[1].value.tobytes()
+    late = slice(PER_DAY, None)
+    assert np.mean(inside[Learning.NOTHING][late]) < 0.85
+    assert np.mean(inside[Learning.LEVELS][late]) == pytest.approx(PROMISED, abs=0.03)
 
 
 def test_a_gap_is_filled_near_the_truth_and_marked() -> None:

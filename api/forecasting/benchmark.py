@@ -77,7 +77,7 @@ class Wish:
     data: Path
     out: Path
     challenger: bool = True  # LightGBM beside the mixture
-    validate: bool = False  # score the last fifth of the training rows instead of the test rows
+    validate: int | None = None  # training rows of which the last fifth is scored, not the test
 
 
 def run_benchmark(wish: Wish, console: Console) -> None:
@@ -91,12 +91,12 @@ def run_benchmark(wish: Wish, console: Console) -> None:
     peer = score_peer(data)
     if peer is not None and (round(peer["rmse"], 3), round(peer["mae"], 3)) != (5.126, 3.180):
         raise UserError([f"--data {wish.data}: stored predictions score {peer}, not 5.126 / 3.180"])
-    if wish.validate:
-        data = data.hide_test()
+    if wish.validate is not None:
+        data = data.hide_test(wish.validate)
     modes = _run_modes(data, wish.challenger, wish.out, console)
     alone = _run_modes(data, False, wish.out / ALONE, console) if wish.challenger else None
     summary = {"format": FORMAT, "fields": dict(FIELDS), "published_rmse": PUBLISHED}
-    summary |= {"stored_predictions": peer, "validation": wish.validate, "modes": modes}
+    summary |= {"stored_predictions": peer, "validation_rows": wish.validate, "modes": modes}
     summary |= {"mixture_alone": alone}
     text = json.dumps(summary, indent=1, ensure_ascii=False, allow_nan=False)
     write_whole(wish.out / SUMMARY, text + "\n")
@@ -198,7 +198,8 @@ def score(said: Said, data: LosLoop) -> dict[str, Any]:
 
 def print_summary(summary: Mapping[str, Any], console: Console) -> None:
     """Print what was found, beside what is published."""
-    rows_of = "last fifth of the training rows" if summary["validation"] else "test rows"
+    hidden = summary["validation_rows"]
+    rows_of = "test rows" if hidden is None else f"last fifth of the first {hidden} rows"
     table = Table("RMSE, mph", title=f"Los-loop, {rows_of}")
     for steps in HORIZONS:
         table.add_column(f"{steps * STEP_MIN} min", justify="right")
@@ -210,7 +211,7 @@ def print_summary(summary: Mapping[str, Any], console: Console) -> None:
     persistence = [h["persistence_rmse"] for h in modes["batch"]["horizons"].values()]
     table.add_row("persistence", *(f"{rmse:.3f}" for rmse in persistence))
     for name, published in summary["published_rmse"].items():
-        if summary["validation"]:
+        if hidden is not None:
             break  # those are of the test rows
         table.add_row(f"{name}, published", *(f"{rmse:g}" for rmse in published))
     console.print(table)

@@ -170,8 +170,9 @@ def bench_forecast(
         bool, typer.Option(help="LightGBM speaks where it wins; needs the extra forecast.")
     ] = True,
     validate: Annotated[
-        bool, typer.Option("--validate", help="Hide the test rows; score the last of the others.")
-    ] = False,
+        int | None,
+        typer.Option(help="Rows, none of them a test row, of which the last fifth is scored."),
+    ] = None,
 ) -> None:
     """Forecast the Los-loop test windows, batch and streaming; write predictions and summary."""
     from api.forecasting.benchmark import Wish, run_benchmark
