@@ -17,17 +17,14 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class BoostingSettings:
-    """Chosen on the first four fifths of the Los-loop data. Raises ModelError with all problems.
-
-    Of a third of the loops in each interval, by turns, trees learn as much as of all.
-    """
+    """Chosen on the first four fifths of the Los-loop data. Raises ModelError with all problems."""
 
     first: int = 432  # intervals learned from before the first fit
     every: int = 288  # intervals from one fit to the next
     delay: int = 12  # intervals from the begin of a fit until it speaks
     keep: int = 2016  # newest intervals that a fit looks at
-    rows: int = 70  # detectors of an interval that are kept
-    trees: int = 120
+    rows: int = 300  # detectors of an interval that are kept
+    trees: int = 200
     anchors: tuple[float, ...] = (0.0, 0.1, 0.3, 0.5, 0.75, 1.0)  # leads with own trees
     seed: int = 1
 
@@ -52,10 +49,9 @@ PARAMETERS = {
     "objective": "l2",
     "learning_rate": 0.05,
     "num_leaves": 31,
-    "max_bin": 63,
-    "min_data_in_leaf": 200,
+    "min_data_in_leaf": 300,
     "lambda_l2": 10.0,
-    "bagging_fraction": 0.8,
+    "bagging_fraction": 0.5,
     "bagging_freq": 1,
     "feature_fraction": 0.4,
     "deterministic": True,
