@@ -21,12 +21,12 @@ from api.forecasting.boosting import BoostedTrees, BoostingSettings  # noqa: E40
 from api.forecasting.records import PREDICTIONS, write_predictions  # noqa: E402
 from api.forecasting.running import run_forecaster  # noqa: E402
 
-PER_DAY, SIZE = 96, 12
+PER_DAY, SIZE = 96, 24
 SETTINGS = LoopForecastSettings(
     interval_s=900, leads=4, most=60, bent=200, settle=40, onset_below=18, onset_from=20,
     onset_leads=2, trial_least=8, trial_margin=1e-6,
 )  # fmt: skip
-BOOSTING = BoostingSettings(first=60, every=40, delay=8, keep=200, trees=12, anchors=(0.0, 1.0))
+BOOSTING = BoostingSettings(first=60, every=40, delay=8, keep=300, trees=30, anchors=(0.0, 1.0))
 
 
 def forecast(folder: Path, cores: int, background: bool = False, seed: int = 1) -> bytes:
