@@ -39,7 +39,7 @@ def read_parquet(path: Path) -> Any:
 
 def write_los_loop(folder: Path, days: int = 3, detectors: int = 4) -> np.ndarray:
     """Write invented speeds in mph, every 5 min, and a graph, as the Los-loop data are laid out."""
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     speeds = make_speeds(days, detectors, per_day=288) * 2.2369
     names = [f"7{i}" for i in range(detectors)]
     rows = [",".join(f"{v:.3f}" for v in row) for row in speeds]
@@ -207,13 +207,12 @@ def test_the_benchmark_keeps_predictions_that_anyone_can_rescore(
     command: Command,  # noqa: F811
     tmp_path: Path,
 ) -> None:
-    speeds = write_los_loop(tmp_path / "data" / "los-loop")
+    pytest.importorskip("lightgbm")
+    speeds = write_los_loop(tmp_path / "data" / "los-loop", days=2)
     out = tmp_path / "out"
-    code, said = command(
-        "bench", "forecast", "--data", str(tmp_path / "data"), "--out", str(out),
-        "--no-challenger",
-    )  # fmt: skip
+    code, said = command("bench", "forecast", "--data", str(tmp_path / "data"), "--out", str(out))
     assert code == 0, said
+    assert "streaming, mixture alone" in " ".join(said.split())
     summary = json.loads((out / "summary.json").read_text(encoding="utf-8"))
     train = int(len(speeds) * 0.8)
     for mode in ("batch", "streaming"):
@@ -222,7 +221,7 @@ def test_the_benchmark_keeps_predictions_that_anyone_can_rescore(
         rows = table.to_pydict()
         stamps = {stamp: i for i, stamp in enumerate(sorted(set(rows["issued"])))}
         assert len(stamps) == len(speeds) - train - 12 - 3
-        assert min(stamps).strftime("%m-%d %H:%M") == "03-03 10:30"  # row 702 of 5 min
+        assert min(stamps).strftime("%m-%d %H:%M") == "03-02 15:15"  # row 471 of 5 min
         for lead_min, windows in (("15", -15), ("60", -24)):
             steps = int(lead_min) // 5
             count = len(speeds) - train - 12 - steps
@@ -240,9 +239,23 @@ def test_the_benchmark_keeps_predictions_that_anyone_can_rescore(
             assert np.sqrt(np.mean(np.square(errors))) == pytest.approx(rmse, rel=1e-4)
         chances = read_parquet(out / mode / "onset.parquet")
         assert chances.column_names == ["issued", "detector", "chance"]
-        assert summary["modes"][mode]["speaks"] == {"mixture": 1.0}
+        assert summary["mixture_alone"][mode]["speaks"] == {"mixture": 1.0}
+        alone = read_parquet(out / "mixture-alone" / mode / "predictions.parquet")
+        assert set(alone["model"].to_pylist()) == {"mixture"}
+        assert alone.num_rows == table.num_rows
     days = summary["modes"]["streaming"]["over_persistence"]
-    assert [d["day"] for d in days] == [1, 2, 3]
+    assert [d["day"] for d in days] == [1, 2]
+
+
+def test_validation_never_sees_a_test_row(tmp_path: Path) -> None:
+    write_los_loop(tmp_path, days=3)
+    data = load_los_loop(tmp_path)
+    assert data.train == 691
+    hidden = data.hide_test(600)
+    assert (len(hidden.speed_mph), hidden.train) == (600, 480)
+    for rows in (575, 692):
+        with pytest.raises(UserError, match=f"--validate {rows}: must be 576 to 691 rows"):
+            data.hide_test(rows)
 
 
 def test_the_benchmark_says_which_data_it_lacks(tmp_path: Path) -> None:
@@ -274,17 +287,3 @@ def test_trees_learn_what_the_mixture_misses() -> None:
     assert made is not None
     assert made.shape == (3, 200)
     assert np.abs(made - came).mean() < 0.3 * np.abs(value - came).mean()
-
-
-def test_trees_fitted_in_the_background_speak_when_they_are_done() -> None:
-    pytest.importorskip("lightgbm")
-    from api.forecasting.boosting import BoostedTrees, BoostingSettings
-
-    rng = np.random.default_rng(1)
-    trees = BoostedTrees(1, BoostingSettings(first=10, every=10, trees=5), background=True)
-    features = rng.normal(size=(100, 2)).astype(np.float32)
-    value = np.ones((1, 100), np.float32)
-    for _ in range(10):
-        trees.learn(features, value, value)
-    trees.wait()
-    assert trees.forecast(features, value) is not None

@@ -1,5 +1,6 @@
 """Forecasts for loops: the statistics behind them, and what holds for every forecast."""
 
+from copy import deepcopy
 from dataclasses import replace
 
 import numpy as np
@@ -10,7 +11,7 @@ from loop_days import make_speeds
 
 from traffic.forecasting.calendar import Calendar
 from traffic.forecasting.challenge import Referee
-from traffic.forecasting.loops import MIXTURE, LoopForecast, LoopForecaster
+from traffic.forecasting.loops import MIXTURE, Learning, LoopForecast, LoopForecaster
 from traffic.forecasting.mixture import Mixture
 from traffic.forecasting.neighbors import build_neighbors
 from traffic.forecasting.profile import Profile
@@ -152,7 +153,8 @@ def test_quantiles_cover_what_they_promise_and_again_after_a_change() -> None:
         came = (1 + error).astype(np.float32)
         below, above = came < band.quantiles[0, 0], came > band.quantiles[2, 0]
         hits.append(1 - below.mean() - above.mean())
-        spread.learn(0, came - value[0], band, below, above)
+        spread.learn(0, came - value[0], band)
+        spread.adapt(0, band, np.ones(200, bool), below, above)
         spread.solve(0)
     assert np.mean(hits[100:400]) == pytest.approx(PROMISED, abs=0.01)
     assert np.mean(hits[600:]) == pytest.approx(PROMISED, abs=0.015)
@@ -258,16 +260,36 @@ def test_the_same_readings_give_the_same_bytes() -> None:
 def test_without_learning_the_model_stays() -> None:
     values = make_speeds(4)
     frozen, _ = run(values[: 3 * PER_DAY])
-    first = frozen.update((3 * PER_DAY + 1) * 900.0, values[3 * PER_DAY], learn=False)
+    first = frozen.update((3 * PER_DAY + 1) * 900.0, values[3 * PER_DAY], Learning.NOTHING)
     rows = range(3 * PER_DAY + 1, 4 * PER_DAY)
     weights = frozen._experts.weights.copy()
     for t in rows:
-        frozen.update((t + 1) * 900.0, values[t] * np.float32(0.5), learn=False)
+        frozen.update((t + 1) * 900.0, values[t] * np.float32(0.5), Learning.NOTHING)
     assert (frozen._experts.weights == weights).all()
     again, _ = run(values[: 3 * PER_DAY])
     second = again.update((3 * PER_DAY + 1) * 900.0, values[3 * PER_DAY])
     # Learning from a reading happens before forecasting from it.
     assert first.value == pytest.approx(second.value, rel=0.05)
+
+
+def test_levels_alone_may_move_and_bring_coverage_back() -> None:
+    """The values forecast stay those of a model at rest; only how sure they are changes."""
+    values = make_speeds(7)
+    rng = np.random.default_rng(6)
+    values[4 * PER_DAY :] += rng.normal(0, 0.8, values[4 * PER_DAY :].shape)  # less sure
+    still, _ = run(values[: 4 * PER_DAY], replace(SMALL, coverage_gain=0.2))
+    moved = deepcopy(still)
+    inside: dict[Learning, list[float]] = {Learning.NOTHING: [], Learning.LEVELS: []}
+    for t in range(4 * PER_DAY, len(values) - 1):
+        made = []
+        for forecaster, learn in ((still, Learning.NOTHING), (moved, Learning.LEVELS)):
+            made.append(forecaster.update((t + 1) * 900.0, values[t], learn))
+            low, _, high = made[-1].quantiles[:, 0]
+            inside[learn].append(float(np.mean((low <= values[t + 1]) & (values[t + 1] <= high))))
+        assert made[0].value.tobytes() == made[1].value.tobytes()
+    late = slice(PER_DAY, None)
+    assert np.mean(inside[Learning.NOTHING][late]) < 0.85
+    assert np.mean(inside[Learning.LEVELS][late]) == pytest.approx(PROMISED, abs=0.03)
 
 
 def test_a_gap_is_filled_near_the_truth_and_marked() -> None:

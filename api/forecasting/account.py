@@ -50,7 +50,7 @@ def check_declared(grid: Grid, unit: Unit, free_mps: float | None) -> list[str]:
         heard = grid.value[:, known.any(axis=0)]
         free = float(np.median(np.nanquantile(np.where(heard > 0, heard, np.nan), 0.85, axis=0)))
     if free_mps is not None:
-        found = _find_mistake("speed", np.log(free / free_mps), 0.15)
+        found = find_mistake("speed", np.log(free / free_mps), 0.15)
         if found:
             return [
                 f"--unit {unit.name}: free traffic does {to_kmph(free):.0f} km/h, not "
@@ -76,7 +76,7 @@ def screen(grid: Grid, unit: Unit) -> tuple[Grid, list[Finding]]:
     return replace(grid, value=value), findings
 
 
-def _find_mistake(quantity: str, off: float, within: float) -> tuple[str, str] | None:
+def find_mistake(quantity: str, off: float, within: float) -> tuple[str, str] | None:
     """Return (true unit, taken unit) whose factor's logarithm is nearest, if it is near enough."""
     factors = MISTAKES[quantity]
     nearest = min(factors, key=lambda factor: abs(off - np.log(factor)))

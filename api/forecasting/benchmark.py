@@ -39,14 +39,17 @@ from api.forecasting.scores import (
     score_persistence,
     score_windows,
 )
-from traffic.forecasting.loops import LoopForecaster
+from traffic.forecasting.loops import Learning, LoopForecaster
 from traffic.forecasting.settings import LoopForecastSettings
 
-FORMAT = "traffic-forecast-benchmark/1"
+FORMAT = "traffic-forecast-benchmark/2"
 SUMMARY = "summary.json"
+ALONE = "mixture-alone"  # folder of what the mixture says without a challenger
 STEP = timedelta(minutes=STEP_MIN)
 DAY = round(timedelta(days=1) / STEP)
 FIELDS: Mapping[str, str] = {
+    "modes": "batch: after the training rows only the levels of quantiles move; streaming: all",
+    "mixture_alone": "the same modes without the challenger",
     "rmse": "root mean square error over windows, steps and detectors, mph",
     "mae": "mean absolute error, mph",
     "persistence_rmse": "of saying that all stays as it is, mph",
@@ -54,6 +57,7 @@ FIELDS: Mapping[str, str] = {
     "coverage_outcome_slow": "the same where the outcome is below 40 mph",
     "coverage_slow_already": "the same where speed is below 40 mph when the forecast is issued",
     "coverage_either_slow": "the same where either is so",
+    "coverage_frozen": "coverage_all of batch if those levels did not move either",
     "mean_width": "of q05 to q95, mph",
     "average_precision": "of onset within 30 min: below 40 mph, from 45 mph or more",
     "brier_skill": "of the same against its static rate in the test itself",
@@ -73,7 +77,7 @@ class Wish:
     data: Path
     out: Path
     challenger: bool = True  # LightGBM beside the mixture
-    validate: bool = False  # score the last fifth of the training rows instead of the test rows
+    validate: int | None = None  # training rows of which the last fifth is scored, not the test
 
 
 def run_benchmark(wish: Wish, console: Console) -> None:
@@ -87,51 +91,68 @@ def run_benchmark(wish: Wish, console: Console) -> None:
     peer = score_peer(data)
     if peer is not None and (round(peer["rmse"], 3), round(peer["mae"], 3)) != (5.126, 3.180):
         raise UserError([f"--data {wish.data}: stored predictions score {peer}, not 5.126 / 3.180"])
-    if wish.validate:
-        data = data.hide_test()
+    if wish.validate is not None:
+        data = data.hide_test(wish.validate)
+    modes = _run_modes(data, wish.challenger, wish.out, console)
+    alone = _run_modes(data, False, wish.out / ALONE, console) if wish.challenger else None
+    summary = {"format": FORMAT, "fields": dict(FIELDS), "published_rmse": PUBLISHED}
+    summary |= {"stored_predictions": peer, "validation_rows": wish.validate, "modes": modes}
+    summary |= {"mixture_alone": alone}
+    text = json.dumps(summary, indent=1, ensure_ascii=False, allow_nan=False)
+    write_whole(wish.out / SUMMARY, text + "\n")
+    print_summary(summary, console)
+    console.print(str(wish.out / SUMMARY), soft_wrap=True, markup=False, highlight=False)
+
+
+def _run_modes(data: LosLoop, challenger: bool, out: Path, console: Console) -> dict[str, Any]:
+    """Return the figures of both modes; their predictions go to folders of `out`."""
     settings = LoopForecastSettings(
         most=HIGHEST_MPH,
         onset_below=SLOW_MPH,
         onset_from=FAST_MPH,
         onset_leads=ONSET_STEPS,
     )
-    challenger = BoostedTrees(settings.leads) if wish.challenger else None
     forecaster = LoopForecaster(
-        len(data.detectors), data.calendar, settings, data.neighbors, challenger
+        len(data.detectors),
+        data.calendar,
+        settings,
+        data.neighbors,
+        BoostedTrees(settings.leads) if challenger else None,
     )
     with console.status("training rows"):
         begun = perf_counter()
-        trained = run_forecaster(forecaster, data.speed_mph, range(data.train), learn=True)
+        trained = run_forecaster(forecaster, data.speed_mph, range(data.train))
         fit_s = perf_counter() - begun
     modes = {}
     test = range(data.train, len(data.speed_mph))
-    for mode in ("batch", "streaming"):
+    for mode, learning in (("batch", Learning.LEVELS), ("streaming", Learning.ALL)):
         latencies_s: list[float] = []
         tested = deepcopy(forecaster)
+        mode_fit_s = fit_s
         if mode == "batch" and tested.challenger is not None:
             begun = perf_counter()
             tested.challenger.fit()  # once more, on all training rows
-            fit_s += perf_counter() - begun
+            mode_fit_s += perf_counter() - begun
+        frozen = deepcopy(tested) if mode == "batch" else None
         with console.status(f"test rows, {mode}"):
-            said = run_forecaster(tested, data.speed_mph, test, mode == "streaming", latencies_s)
+            said = run_forecaster(tested, data.speed_mph, test, learning, latencies_s)
         scored = _cut(said, data)
         modes[mode] = score(scored, data) | {
-            "fit_s": fit_s,
+            "fit_s": mode_fit_s,
             "latency_ms": [1e3 * float(np.quantile(latencies_s, q)) for q in (0.5, 0.95)],
         }
-        if mode == "streaming":
+        if frozen is None:
             modes[mode]["over_persistence"] = compare_days(
                 _join(trained, said), DAY, 0, {"15": 3, "30": 6}
             )
-        with finished_folder(wish.out / mode) as folder:
+        else:
+            still = run_forecaster(frozen, data.speed_mph, test, Learning.NOTHING)
+            found = score(_cut(still, data), data)["coverage"]["coverage_all"]
+            modes[mode]["coverage"]["coverage_frozen"] = found
+        with finished_folder(out / mode) as folder:
             write_predictions(folder, scored, data.detectors, BEGIN, STEP)
             write_onsets(folder, scored, data.detectors, BEGIN, STEP)
-    summary = {"format": FORMAT, "fields": dict(FIELDS), "published_rmse": PUBLISHED}
-    summary |= {"stored_predictions": peer, "validation": wish.validate, "modes": modes}
-    text = json.dumps(summary, indent=1, ensure_ascii=False, allow_nan=False)
-    write_whole(wish.out / SUMMARY, text + "\n")
-    print_summary(summary, console)
-    console.print(str(wish.out / SUMMARY), soft_wrap=True, markup=False, highlight=False)
+    return modes
 
 
 def _cut(said: Said, data: LosLoop) -> Said:
@@ -177,17 +198,20 @@ def score(said: Said, data: LosLoop) -> dict[str, Any]:
 
 def print_summary(summary: Mapping[str, Any], console: Console) -> None:
     """Print what was found, beside what is published."""
-    rows_of = "last fifth of the training rows" if summary["validation"] else "test rows"
+    hidden = summary["validation_rows"]
+    rows_of = "test rows" if hidden is None else f"last fifth of the first {hidden} rows"
     table = Table("RMSE, mph", title=f"Los-loop, {rows_of}")
     for steps in HORIZONS:
         table.add_column(f"{steps * STEP_MIN} min", justify="right")
-    modes = summary["modes"]
+    modes = dict(summary["modes"])
+    for mode, found in (summary["mixture_alone"] or {}).items():
+        modes[f"{mode}, mixture alone"] = found
     for mode, found in modes.items():
         table.add_row(mode, *(f"{h['rmse']:.3f}" for h in found["horizons"].values()))
     persistence = [h["persistence_rmse"] for h in modes["batch"]["horizons"].values()]
     table.add_row("persistence", *(f"{rmse:.3f}" for rmse in persistence))
     for name, published in summary["published_rmse"].items():
-        if summary["validation"]:
+        if hidden is not None:
             break  # those are of the test rows
         table.add_row(f"{name}, published", *(f"{rmse:g}" for rmse in published))
     console.print(table)
@@ -195,6 +219,7 @@ def print_summary(summary: Mapping[str, Any], console: Console) -> None:
     rows: tuple[tuple[str, str, str], ...] = (
         ("MAE at 15 min, mph", "horizons", "mae"),
         ("coverage of the 90 % interval", "coverage", "coverage_all"),
+        ("coverage, had no level moved", "coverage", "coverage_frozen"),
         ("coverage, outcome below 40 mph", "coverage", "coverage_outcome_slow"),
         ("coverage, below 40 mph already", "coverage", "coverage_slow_already"),
         ("coverage, either", "coverage", "coverage_either_slow"),
@@ -205,7 +230,7 @@ def print_summary(summary: Mapping[str, Any], console: Console) -> None:
     )
     for label, group, name in rows:
         found = [m[group]["15"] if group == "horizons" else m[group] for m in modes.values()]
-        table.add_row(label, *(f"{f[name]:.3f}" for f in found))
+        table.add_row(label, *(f"{f[name]:.3f}" if name in f else "" for f in found))
     table.add_row("trusted", *(f"{m['trusted']:.3f}" for m in modes.values()))
     told = (", ".join(f"{k} {v:.3f}" for k, v in m["speaks"].items()) for m in modes.values())
     table.add_row("who speaks", *told)

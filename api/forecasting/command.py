@@ -46,8 +46,13 @@ Graph = Annotated[
 Free = Annotated[
     float | None, typer.Option(min=1, help="Speed of free traffic, km/h, to check the unit by.")
 ]
-Slow = Annotated[float, typer.Option(min=1, help="Congestion begins below this speed, km/h.")]
+Slow = Annotated[
+    float | None, typer.Option(min=1, help="Congestion begins below this speed, km/h; else 64.")
+]
 Lightgbm = Annotated[bool, typer.Option("--challenger", help="LightGBM speaks where it wins.")]
+Model = Annotated[
+    Path | None, typer.Option(help="Folder of a fit to go on from, with data that come after.")
+]
 
 
 @app.command()
@@ -63,16 +68,19 @@ def fit(
     interval: Interval = None,
     graph: Graph = None,
     free: Free = None,
-    slow: Slow = 64.0,
+    slow: Slow = None,
     challenger: Lightgbm = False,
+    model: Model = None,
 ) -> None:
-    """Learn from all of the data; write the forecasts that follow its last reading."""
+    """Learn from all of the data; save that, and write the forecasts after the last reading."""
     from api.forecasting import own_data
 
     declared = _declare(unit, zone, stamp, detector, value, begin, interval)
     _check(data, out)
     with open_folder(out) as folder:
-        wish = own_data.Wish(tuple(data), declared, folder, graph, free, slow, challenger)
+        wish = own_data.Wish(
+            tuple(data), declared, folder, graph, free, slow, challenger, model=model
+        )
         own_data.fit(wish, console)
 
 
@@ -89,11 +97,15 @@ def evaluate(
     interval: Interval = None,
     graph: Graph = None,
     free: Free = None,
-    slow: Slow = 64.0,
+    slow: Slow = None,
     challenger: Lightgbm = False,
+    model: Model = None,
     train: Annotated[
-        float, typer.Option(min=0.1, max=0.99, help="Share of the times that is not scored.")
-    ] = 0.8,
+        float | None,
+        typer.Option(
+            min=0, max=0.99, help="Share of the times that is not scored; else 0.8, 0 of a model."
+        ),
+    ] = None,
 ) -> None:
     """Forecast time after time, learning on; score the last part beside persistence."""
     from api.forecasting import own_data
@@ -101,7 +113,9 @@ def evaluate(
     declared = _declare(unit, zone, stamp, detector, value, begin, interval)
     _check(data, out)
     with open_folder(out) as folder:
-        wish = own_data.Wish(tuple(data), declared, folder, graph, free, slow, challenger, train)
+        wish = own_data.Wish(
+            tuple(data), declared, folder, graph, free, slow, challenger, train, model
+        )
         own_data.evaluate(wish, console)
 
 
@@ -156,8 +170,9 @@ def bench_forecast(
         bool, typer.Option(help="LightGBM speaks where it wins; needs the extra forecast.")
     ] = True,
     validate: Annotated[
-        bool, typer.Option("--validate", help="Hide the test rows; score the last of the others.")
-    ] = False,
+        int | None,
+        typer.Option(help="Rows, none of them a test row, of which the last fifth is scored."),
+    ] = None,
 ) -> None:
     """Forecast the Los-loop test windows, batch and streaming; write predictions and summary."""
     from api.forecasting.benchmark import Wish, run_benchmark

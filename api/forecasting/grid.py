@@ -17,6 +17,7 @@ Floats = NDArray[np.float32]
 MICRO = 1_000_000
 MOST_CELLS = 400_000_000
 EXAMPLES = 5
+BEYOND_S = 2 * DAY_S
 
 
 @dataclass(frozen=True)
@@ -55,25 +56,37 @@ class Grid:
         return moment.astimezone(zone).strftime("%Y-%m-%d %H:%M")
 
     @property
+    def midnight(self) -> datetime:
+        """Begin of the local day of the first row."""
+        return self.begin.replace(hour=0, minute=0, second=0, microsecond=0)
+
+    @property
+    def end(self) -> datetime:
+        """End of the last row."""
+        span = timedelta(seconds=len(self.value) * self.interval_s)
+        return (self.begin.astimezone(UTC) + span).astimezone(self.begin.tzinfo)
+
+    @property
     def first_s(self) -> float:
         """Begin of the first row, seconds since midnight of its local day."""
-        midnight = self.begin.replace(hour=0, minute=0, second=0, microsecond=0)
-        return self.begin.timestamp() - midnight.timestamp()
+        return self.begin.timestamp() - self.midnight.timestamp()
 
     def build_calendar(self) -> Calendar:
         """Return the calendar whose day 0 is that of the first row, clock changes included."""
-        zone = self.begin.tzinfo
-        begin = self.begin.replace(hour=0, minute=0, second=0, microsecond=0)
-        base, known, shifts = begin.utcoffset(), begin.utcoffset(), []
-        # Past the end of the data, since forecasts look there.
-        hours = int((self.first_s + (len(self.value) + 400) * self.interval_s) // 3600)
-        for hour in range(hours):
-            moment = (begin.astimezone(UTC) + timedelta(hours=hour)).astimezone(zone)
-            offset = moment.utcoffset()
-            if offset != known and offset is not None and base is not None:
-                shifts.append((hour * 3600.0, (offset - base).total_seconds()))
-                known = offset
-        return Calendar(begin.weekday(), shifts=tuple(shifts))
+        return build_calendar(self.midnight, self.first_s + len(self.value) * self.interval_s)
+
+
+def build_calendar(midnight: datetime, end_s: float) -> Calendar:
+    """Return the calendar whose day 0 begins at a local midnight, and that goes beyond an end."""
+    base, known, shifts = midnight.utcoffset(), midnight.utcoffset(), []
+    # Past the end of the data, since forecasts look there.
+    for hour in range(int((end_s + BEYOND_S) // 3600)):
+        moment = (midnight.astimezone(UTC) + timedelta(hours=hour)).astimezone(midnight.tzinfo)
+        offset = moment.utcoffset()
+        if offset != known and offset is not None and base is not None:
+            shifts.append((hour * 3600.0, (offset - base).total_seconds()))
+            known = offset
+    return Calendar(midnight.weekday(), shifts=tuple(shifts))
 
 
 def build_grid(readings: Readings, declared: Declared) -> tuple[Grid, list[Finding]]:

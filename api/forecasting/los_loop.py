@@ -22,6 +22,7 @@ ZONE = ZoneInfo("America/Los_Angeles")
 BEGIN = datetime(2012, 3, 1, tzinfo=ZONE)  # of the first row
 THURSDAY = 3
 STEP_MIN = 5
+LEAST_ROWS = 2 * 24 * 60 // STEP_MIN
 INPUTS = 12
 TRAIN_SHARE = 0.8
 HORIZONS = (3, 6, 9, 12)  # steps: 15, 30, 45, 60 min
@@ -51,9 +52,14 @@ class LosLoop:
     def calendar(self) -> Calendar:
         return Calendar(first_weekday=THURSDAY)
 
-    def hide_test(self) -> "LosLoop":
-        """Return the training rows alone, whose own last fifth may choose settings (rule 32)."""
-        return replace(self, speed_mph=self.speed_mph[: self.train], peer_mph=None)
+    def hide_test(self, rows: int) -> "LosLoop":
+        """Return so many training rows alone, whose last fifth may choose settings (rule 32).
+
+        Raises UserError when they are not two days, or more than there are.
+        """
+        if not LEAST_ROWS <= rows <= self.train:
+            raise UserError([f"--validate {rows}: must be {LEAST_ROWS} to {self.train} rows"])
+        return replace(self, speed_mph=self.speed_mph[:rows], peer_mph=None)
 
     def count_windows(self, steps: int) -> int:
         """Return the number of test windows with so many output steps."""
@@ -83,7 +89,7 @@ def load_los_loop(folder: Path) -> LosLoop:
         raise UserError([f"--data {folder}: {error}"]) from error
     size = len(detectors)
     problems = []
-    if speed.shape[1] != size or len(speed) < 2 * 24 * 60 / STEP_MIN:
+    if speed.shape[1] != size or len(speed) < LEAST_ROWS:
         problems.append(f"los_speed.csv has shape {speed.shape}, not two days or more x {size}")
     if near.shape != (size, size):
         problems.append(f"los_adj.csv has shape {near.shape}, not {size} x {size}")

@@ -4,7 +4,7 @@ import csv
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +12,14 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from api.errors import UserError
+from api.errors import UserError, attempt
 from api.evidence import finished_folder, write_whole
 from api.forecasting.account import check_declared, screen, tell_interpolated
 from api.forecasting.boosting import BoostedTrees
 from api.forecasting.grid import Finding, Grid, build_grid
 from api.forecasting.records import need_arrow, write_onsets, write_predictions
 from api.forecasting.running import run_forecaster
+from api.forecasting.saved import SavedModel, arrange, load_model, save_model
 from api.forecasting.scores import (
     Said,
     compare_days,
@@ -37,6 +38,8 @@ from traffic.units import to_mps
 ACCOUNT, SUMMARY = "account.json", "summary.json"
 HORIZON_S = 3600.0  # that forecasts look ahead
 ONSET_S = 1800.0
+TRAIN = 0.8
+MODEL = "model"  # folder of what was learned
 SLOW_KMPH, FAST_KMPH = 64.0, 72.0  # about 40 and 45 mph; the engineer's own by --slow
 
 
@@ -49,9 +52,10 @@ class Wish:
     out: Path
     graph: Path | None = None
     free_kmph: float | None = None
-    slow_kmph: float = SLOW_KMPH
+    slow_kmph: float | None = None  # SLOW_KMPH if not told
     challenger: bool = False
-    train: float = 0.8  # share of the rows that are not scored
+    train: float | None = None  # share of the rows that are not scored; TRAIN, or none with a model
+    model: Path | None = None  # folder of one to go on from; it brings graph, slow and challenger
 
 
 def load_readings(wish: Wish, console: Console) -> tuple[Grid, list[Finding]]:
@@ -70,7 +74,7 @@ def load_readings(wish: Wish, console: Console) -> tuple[Grid, list[Finding]]:
     write_account(wish.out, found, findings)
     print_account(found, findings, console)
     day = round(DAY_S / found.interval_s)
-    if len(found.value) < day:
+    if wish.model is None and len(found.value) < day:
         raise UserError([f"--data: {len(found.value)} intervals are less than a day"])
     if np.isnan(found.value).all():
         raise UserError([f"--data: nothing is left that can be true; see {wish.out / ACCOUNT}"])
@@ -83,14 +87,15 @@ def build_forecaster(wish: Wish, grid: Grid) -> LoopForecaster:
     limits = LIMITS[wish.declared.unit.quantity]
     is_speed = wish.declared.unit.quantity == "speed"
     day = round(DAY_S / grid.interval_s)
+    slow_kmph = wish.slow_kmph or SLOW_KMPH
     settings = LoopForecastSettings(
         interval_s=grid.interval_s,
         leads=leads,
         most=limits.most,
         least_scale=limits.least_scale,
         settle=day,
-        onset_below=to_mps(wish.slow_kmph) if is_speed else None,
-        onset_from=to_mps(wish.slow_kmph * FAST_KMPH / SLOW_KMPH) if is_speed else None,
+        onset_below=to_mps(slow_kmph) if is_speed else None,
+        onset_from=to_mps(slow_kmph * FAST_KMPH / SLOW_KMPH) if is_speed else None,
         onset_leads=max(min(int(ONSET_S / grid.interval_s), leads), 1),
     )
     neighbors = None if wish.graph is None else load_graph(wish.graph, grid.detectors)
@@ -127,28 +132,60 @@ def load_graph(path: Path, detectors: Sequence[str]) -> Neighbors:
     return build_neighbors(len(detectors), links)
 
 
+def start(
+    wish: Wish, saved: SavedModel | None, grid: Grid
+) -> tuple[LoopForecaster, Grid, datetime]:
+    """Return a forecaster, new or as it was saved, the grid in its order, and its first midnight.
+
+    Raises UserError with all reasons why the saved one cannot go on with the data.
+    """
+    if saved is None:
+        return build_forecaster(wish, grid), grid, grid.midnight
+    told = {"--graph": wish.graph, "--slow": wish.slow_kmph, "--challenger": wish.challenger}
+    given = [f"{name}: the model brings its own" for name, value in told.items() if value]
+    forecaster = saved.build_forecaster(grid.end)
+    _, grid = attempt(
+        lambda: _refuse(given),
+        lambda: arrange(saved.header, forecaster.scale, grid, wish.declared.unit),
+    )
+    return forecaster, grid, saved.midnight
+
+
+def _refuse(problems: Sequence[str]) -> None:
+    if problems:
+        raise UserError(problems)
+
+
 def fit(wish: Wish, console: Console) -> None:
-    """Learn from all data and write what comes next, as from the last reading."""
-    grid, _ = load_readings(wish, console)
-    said, _ = _run(wish, grid, len(grid.value) - 1, console)
+    """Learn from all data; save that, and write what comes next, as from the last reading."""
+    saved = None if wish.model is None else load_model(wish.model)
+    found, _ = load_readings(wish, console)
+    forecaster, grid, midnight = start(wish, saved, found)
+    said, _ = _run(forecaster, grid, midnight, len(grid.value) - 1, console)
+    with finished_folder(wish.out / MODEL) as folder:
+        save_model(folder, forecaster, grid.detectors, wish.declared.unit, midnight)
     with finished_folder(wish.out / "next") as folder:
         _write(folder, wish, said, grid)
-    _tell_out(wish, "next", console)
+    _tell_out(wish, (MODEL, "next"), console)
 
 
 def evaluate(wish: Wish, console: Console) -> None:
     """Forecast from row to row, learning on; score the rows after the first share."""
-    grid, _ = load_readings(wish, console)
-    first = max(int(len(grid.value) * wish.train), 1)
-    leads = max(int(HORIZON_S / grid.interval_s), 1)
+    saved = None if wish.model is None else load_model(wish.model)
+    found, _ = load_readings(wish, console)
+    forecaster, grid, midnight = start(wish, saved, found)
+    settings = forecaster.settings
+    leads = settings.leads
+    train = wish.train if wish.train is not None else 0.0 if wish.model else TRAIN
+    first = max(int(len(grid.value) * train), 0 if wish.model else 1)
     if len(grid.value) - first <= leads:
-        raise UserError([f"--train {wish.train:g}: leaves less than an hour to score"])
-    said, latency_ms = _run(wish, grid, first, console)
+        raise UserError([f"--train {train:g}: leaves less than an hour to score"])
+    said, latency_ms = _run(forecaster, grid, midnight, first, console)
     step_min = grid.interval_s / 60
     whole = slice(0, len(said.value) - leads)
     horizons = sorted({max(round(leads * share), 1) for share in (0.25, 0.5, 0.75, 1)})
     factor = wish.declared.unit.factor
-    slow = to_mps(wish.slow_kmph) if wish.declared.unit.quantity == "speed" else 0.0
+    slow = settings.onset_below or 0.0
     scored: dict[str, Any] = {
         f"{steps * step_min:g}": {
             **{k: v / factor for k, v in score_windows(said, whole, steps).items()},
@@ -175,18 +212,19 @@ def evaluate(wish: Wish, console: Console) -> None:
     text = json.dumps(_clean(summary), indent=1, ensure_ascii=False, allow_nan=False)
     write_whole(wish.out / SUMMARY, text + "\n")
     _print_scores(summary, console)
-    _tell_out(wish, "predictions", console)
+    _tell_out(wish, ("predictions",), console)
 
 
-def _run(wish: Wish, grid: Grid, first: int, console: Console) -> tuple[Said, float]:
+def _run(
+    forecaster: LoopForecaster, grid: Grid, midnight: datetime, first: int, console: Console
+) -> tuple[Said, float]:
     """Run over all rows; return what was said from row `first` on, and the latency in ms."""
-    forecaster = build_forecaster(wish, grid)
     latencies_s: list[float] = []
     with console.status("learning"):
-        begin_s = grid.first_s
-        run_forecaster(forecaster, grid.value, range(first), True, None, begin_s=begin_s)
+        begin_s = grid.begin.timestamp() - midnight.timestamp()
+        run_forecaster(forecaster, grid.value, range(first), begin_s=begin_s)
         said = run_forecaster(
-            forecaster, grid.value, range(first, len(grid.value)), True, latencies_s,
+            forecaster, grid.value, range(first, len(grid.value)), latencies_s=latencies_s,
             begin_s=begin_s,
         )  # fmt: skip
     return said, 1e3 * float(np.median(latencies_s))
@@ -252,8 +290,8 @@ def _print_scores(summary: Mapping[str, Any], console: Console) -> None:
     )
 
 
-def _tell_out(wish: Wish, name: str, console: Console) -> None:
-    shown = f"{wish.out / ACCOUNT}, {wish.out / name}"
+def _tell_out(wish: Wish, names: Sequence[str], console: Console) -> None:
+    shown = ", ".join(str(wish.out / name) for name in (ACCOUNT, *names))
     console.print(shown, soft_wrap=True, markup=False, highlight=False)
 
 

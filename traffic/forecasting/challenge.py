@@ -40,6 +40,8 @@ class Challenger(Protocol):
 class Referee:
     """Says for each of H lead times whether a challenger speaks."""
 
+    LEARNED = ("_loss", "_judged", "promoted")
+
     def __init__(self, leads: int, memory: float, margin: float, least: float) -> None:
         """`memory` and `least` in intervals: what counts, and judged before any promotion.
 

@@ -30,6 +30,8 @@ class Moment:
 class Course:
     """Follows D detectors; call `update` once for each interval, in order."""
 
+    LEARNED = ("_profile", "_sum", "_count", "_scale", "_ahead")
+
     def __init__(
         self,
         detectors: int,
@@ -49,6 +51,11 @@ class Course:
         self._sum, self._count = np.zeros(detectors), np.zeros(detectors)
         self._scale = np.ones(detectors, np.float32)
         self._ahead: deque[Floats] = deque()  # 1 + H, W x D each, from the last interval on
+
+    @property
+    def scale(self) -> Floats:
+        """Scale of each detector, D; NaN if it was never heard."""
+        return np.where(self._count > 0, self._scale, np.float32(np.nan))
 
     def restart(self) -> None:
         """Forget what was ahead, after a gap that is too long to bridge."""

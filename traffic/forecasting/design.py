@@ -24,6 +24,8 @@ OWN_NEIGHBORS = 6  # each with a coefficient of its detector's own
 class Design:
     """The newest course of D detectors; call `update` once for each interval, then `build`."""
 
+    LEARNED = ("_value", "_off", "_near", "_near_low")
+
     def __init__(self, neighbors: Neighbors | None, leads: int) -> None:
         self._neighbors = neighbors
         # The profile ahead enters as four steps of its course, whatever the number of leads.

@@ -41,6 +41,11 @@ class Experts:
     The pooled sums can serve further targets with the same features: `extra` of them.
     """
 
+    LEARNED = (
+        "_design", "_random", "_ridge", "_straight", "_bent", "_own", "_mixture", "_count",
+        "_learned",
+    )  # fmt: skip
+
     def __init__(
         self,
         detectors: int,

@@ -13,6 +13,8 @@ Floats = NDArray[np.float32]
 class RandomFeatures:
     """Makes R features of F; each input is held against its size in what was seen before `fix`."""
 
+    LEARNED = ("_weights", "_offsets", "_squares", "_count", "_scaled")
+
     def __init__(self, inputs: int, outputs: int, seed: int, density: float, gain: float) -> None:
         rng = np.random.default_rng(seed)
         mask = rng.random((inputs, outputs)) < density

@@ -1,7 +1,10 @@
 """Foresight for loops: what each will measure, learned from every new reading."""
 
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import Enum
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +14,7 @@ from traffic.forecasting.challenge import Challenger, Referee
 from traffic.forecasting.course import Course, Moment
 from traffic.forecasting.design import WINDOW, count_features
 from traffic.forecasting.experts import Experts, Outlook
+from traffic.forecasting.learned import Learned, put_back, take_out
 from traffic.forecasting.neighbors import Neighbors
 from traffic.forecasting.onset import Chance, Onset
 from traffic.forecasting.settings import LoopForecastSettings
@@ -20,6 +24,14 @@ Floats = NDArray[np.float32]
 Flags = NDArray[np.bool_]
 
 MIXTURE = "mixture"  # of the experts, as the one who speaks
+
+
+class Learning(Enum):
+    """What a batch of readings may change."""
+
+    ALL = "all"
+    LEVELS = "levels"  # only at which levels quantiles are read, and whether they are trusted
+    NOTHING = "nothing"
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,12 +68,20 @@ class _Issue:
     rival: Floats | None  # H x R, what the challenger said
     seen: Floats | None  # R x G, what the challenger saw
 
+    RECORDS: ClassVar[Mapping[str, type]] = {"outlook": Outlook, "band": Band, "chance": Chance}
+
 
 class LoopForecaster:
     """Forecasts one quantity at D detectors; call `update` once for each interval, in order.
 
     The mixture of experts speaks, and at lead times where a challenger wins of late, that one.
     """
+
+    LEARNED = (
+        "_course", "_experts", "_spread", "_watch", "_onset", "referee", "_count", "_time_s",
+        "_expected", "_issues", "_came",
+    )  # fmt: skip
+    RECORDS: ClassVar[Mapping[str, type]] = {"_issues": _Issue}
 
     def __init__(
         self,
@@ -72,7 +92,7 @@ class LoopForecaster:
         challenger: Challenger | None = None,
     ) -> None:
         self.settings = s = settings or LoopForecastSettings()
-        self.challenger = challenger
+        self.calendar, self.neighbors, self.challenger = calendar, neighbors, challenger
         self.referee = Referee(s.leads, s.trial_memory, s.trial_margin, s.trial_least)
         self._size = detectors
         self._course = Course(
@@ -98,11 +118,32 @@ class LoopForecaster:
         self._issues: deque[_Issue | None] = deque(maxlen=s.leads)  # newest last
         self._came: deque[Floats] = deque(maxlen=s.leads)  # D each, newest last
 
-    def update(self, time_s: float, values: Floats, learn: bool = True) -> LoopForecast:
+    @property
+    def time_s(self) -> float | None:
+        """When the last interval ended."""
+        return self._time_s
+
+    @property
+    def scale(self) -> Floats:
+        """Each detector's mean of its first day, D, in the unit of readings; NaN if never heard."""
+        return self._course.scale
+
+    def take_out(self) -> Learned:
+        """Return all that has been learned, but not the challenger's part."""
+        return take_out(self)
+
+    def put_back(self, learned: Learned) -> None:
+        """Go on from what another took out that was built alike, as if it were that one.
+
+        Raises ModelError with all that does not fit; then this forecaster is of no use.
+        """
+        put_back(self, learned)
+
+    def update(self, time_s: float, values: Floats, learn: Learning = Learning.ALL) -> LoopForecast:
         """Take in what was measured in the interval that ends at a time (D, NaN where nothing was).
 
-        Without `learn` the model stays as it is. Raises ValueError when the time does not follow
-        the last one by whole intervals, or the values do not fit.
+        Raises ValueError when the time does not follow the last one by whole intervals, or the
+        values do not fit.
         """
         interval_s = self.settings.interval_s
         if values.shape != (self._size,):
@@ -128,11 +169,13 @@ class LoopForecaster:
         self._issues.clear()
         self._came.clear()
 
-    def _step(self, time_s: float, values: Floats, learn: bool) -> LoopForecast:
+    def _step(self, time_s: float, values: Floats, learn: Learning) -> LoopForecast:
         self._time_s = time_s
-        moment = self._course.update(time_s, values, self._expected, learn)
+        moment = self._course.update(time_s, values, self._expected, learn is Learning.ALL)
         self._came.append(moment.measured)
-        if learn:
+        if learn is not Learning.NOTHING:
+            self._hold(learn)
+        if learn is Learning.ALL:
             self._learn(moment)
         made = self._experts.forecast(moment)
         issue = None if made is None else self._say(*made, moment)
@@ -186,8 +229,8 @@ class LoopForecaster:
             np.where(moment.heard, chance, np.float32(np.nan)), moment.estimated.copy(), model,
         )  # fmt: skip
 
-    def _learn(self, moment: Moment) -> None:
-        """Hold what was said against what has just come; learn from what has come in whole."""
+    def _hold(self, learn: Learning) -> None:
+        """Hold what was said against what has just come."""
         s, now = self.settings, self._came[-1]
         inside = np.zeros((s.leads, self._size), bool)
         known = np.zeros((s.leads, self._size), bool)
@@ -195,18 +238,24 @@ class LoopForecaster:
             if issue is None:
                 continue
             rows = issue.outlook.rows
-            self._experts.judge(lead, issue.outlook, now)
             low, _, high = issue.band.quantiles[:, lead]
             below, above = now < low, now > high
-            if issue.rival is not None:
-                mixture = issue.outlook.value[lead, rows]
-                self.referee.judge(lead, mixture, issue.rival[lead], now[rows])
-            errors = now[rows] - issue.value[lead, rows]
-            self._spread.learn(lead, errors, issue.band, below[rows], above[rows])
-            inside[lead], known[lead] = ~below & ~above, ~np.isnan(now) & issue.outlook.known
+            if learn is Learning.ALL:
+                self._experts.judge(lead, issue.outlook, now)
+                if issue.rival is not None:
+                    mixture = issue.outlook.value[lead, rows]
+                    self.referee.judge(lead, mixture, issue.rival[lead], now[rows])
+                self._spread.learn(lead, now[rows] - issue.value[lead, rows], issue.band)
+            heard = ~np.isnan(now)
+            self._spread.adapt(lead, issue.band, heard[rows], below[rows], above[rows])
+            inside[lead], known[lead] = ~below & ~above, heard & issue.outlook.known
         self._watch.learn(inside, known)
         self._spread.solve(self._count)
         self._count += 1
+
+    def _learn(self, moment: Moment) -> None:
+        """Learn from what has come in whole."""
+        s = self.settings
         oldest = self._issues[0] if len(self._issues) == s.leads else None
         if oldest is None:
             return

@@ -17,6 +17,8 @@ Doubles = NDArray[np.float64]
 class Mixture:
     """Mixes E experts' forecasts at H lead times."""
 
+    LEARNED = ("_products", "weights")
+
     def __init__(self, experts: int, leads: int, forgetting: float) -> None:
         self._forgetting = forgetting
         self._products = np.zeros((leads, experts, experts))  # of errors

@@ -33,6 +33,8 @@ class Chance:
 class Onset:
     """Chance of onset; G features come from F of the design."""
 
+    LEARNED = ("_curvature", "_weights")
+
     def __init__(self, features: int, horizon: int, forgetting: float) -> None:
         """`horizon` in intervals."""
         size = features + len(_DEPTHS) + len(_LIKELIES) + 5

@@ -13,6 +13,8 @@ class Profile:
     times with the weight of `prior` readings. Older days count ever less, `keep` per day.
     """
 
+    LEARNED = ("_sums", "_counts", "_all_sum", "_all_count")
+
     def __init__(
         self,
         detectors: int,

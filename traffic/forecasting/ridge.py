@@ -18,6 +18,8 @@ _LEAST = 1e-3  # on the diagonal, so that a feature that never varies has an ans
 class PooledRidge:
     """Coefficients common to all detectors, F features to T targets."""
 
+    LEARNED = ("_gram", "_moments")
+
     def __init__(self, penalty: Doubles, targets: int, forgetting: float) -> None:
         """`penalty` (F) is what each feature's squared coefficient costs."""
         size = len(penalty)
@@ -43,6 +45,8 @@ class PooledRidge:
 
 class OwnRidge:
     """What each of D detectors adds to the common forecast, Q features to T targets."""
+
+    LEARNED = ("_gram", "_moments", "_common", "_rows", "_weight", "coefficients")
 
     def __init__(
         self, detectors: int, features: int, targets: int, forgetting: float, strength: float

@@ -41,6 +41,8 @@ class Band:
 class Spread:
     """Quantiles for H lead times; the errors of all detectors fill bins together."""
 
+    LEARNED = ("_counts", "_error_sum", "_error_count", "_tails", "_table")
+
     def __init__(self, leads: int, forgetting: float, gain: float) -> None:
         self._forgetting, self._gain = forgetting, gain
         self._cases = len(_LEVELS) + len(_RISKS) + 1
@@ -68,8 +70,8 @@ class Spread:
         quantiles = value + size * self._table[:, leads, bins]
         return Band(quantiles, size[:, rows], bins[:, rows])
 
-    def learn(self, lead: int, errors: Floats, band: Band, below: Flags, above: Flags) -> None:
-        """Take in errors at one lead (R, NaN where nothing came), and what lay outside (R)."""
+    def learn(self, lead: int, errors: Floats, band: Band) -> None:
+        """Take in errors at one lead, R, NaN where nothing came."""
         known = ~np.isnan(errors)
         if not known.any():
             return
@@ -84,7 +86,12 @@ class Spread:
         self._error_count[lead] *= self._forgetting
         self._error_sum[lead] += float(np.abs(errors).sum())
         self._error_count[lead] += len(errors)
-        case = bins % self._cases
+
+    def adapt(self, lead: int, band: Band, known: Flags, below: Flags, above: Flags) -> None:
+        """Move the levels of the outer quantiles by what came outside of them, R each."""
+        if not known.any():
+            return
+        case = band.bins[lead, known] % self._cases
         total = np.bincount(case, minlength=self._cases)
         for tail, missed in zip(self._tails, (below, above), strict=True):
             misses = np.bincount(case, missed[known], minlength=self._cases)
@@ -120,6 +127,8 @@ def _read(shares: Doubles, wanted: Doubles) -> Doubles:
 
 class Watch:
     """Says which forecasts still cover what they promise, by lead time and by detector."""
+
+    LEARNED = ("_lead", "_detector", "trusted_leads", "trusted_detectors")
 
     def __init__(
         self, detectors: int, leads: int, memory: float, least: float, least_own: float
