@@ -16,6 +16,7 @@ from controllers.horizon import Horizon, HorizonTeam
 from traffic.control import Observation, Sensing
 from traffic.interlock import Interlock
 from traffic.model import ModelError
+from traffic.optimization.arrivals import build_queues
 from traffic.optimization.horizon import FINE_S, HORIZON_S, plan_junction
 from traffic.optimization.layout import build_layout
 from traffic.optimization.nodes import build_work
@@ -159,18 +160,14 @@ def test_the_search_finds_the_best_of_all_sequences_of_stages(seed: int) -> None
     assert LANED.lanes is not None
     layout = build_layout(LANED, LANED.lanes, ("J1",))
     work = build_work(layout)
-    size = 64
-    times_s, ways = np.zeros((2, size)), np.zeros((2, size), dtype=np.int32)
+    queues = build_queues(layout)
     for lane, own in enumerate(arrive_s):
-        times_s[lane, : len(own)] = own
-        ways[lane] = lane
+        queues.length[lane] = len(own)
+        queues.arrive_s[lane, : len(own)] = own
+        queues.way[lane] = lane
+    queues.stop[:] = 1.0
     starts = np.array([-20.0, inf])
-    out = np.full((2, size), inf)
-    stage = plan_junction(
-        layout, WEIGHTS, work, 0, 0, starts, True, np.zeros(2),
-        np.array([len(own) for own in arrive_s], dtype=np.int32), times_s, ways,
-        np.ones((2, size)), np.zeros(2, dtype=np.bool_), np.zeros(2), out, np.full(2, -1.0),
-    )  # fmt: skip
+    stage = plan_junction(layout, WEIGHTS, work, 0, 0, starts, True, np.zeros(2), queues)
     assert stage in (0, 1)
     end = 1 + HORIZON_S * 2 * 2
     found = max(

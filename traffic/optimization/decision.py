@@ -149,24 +149,7 @@ def _decide(layout, weights, work, queues, heads, j, now_stage, green_s, red_s):
         for s in range(stages):
             if s != now_stage and free_s[s] <= 0.0:
                 may_hold = False
-    return plan_junction(
-        layout,
-        weights,
-        work,
-        j,
-        now_stage,
-        start_s,
-        may_hold,
-        free_s,
-        queues.length,
-        queues.arrive_s,
-        queues.way,
-        queues.stop,
-        queues.blocked,
-        queues.caution_s,
-        queues.depart_s,
-        queues.ready_s,
-    )
+    return plan_junction(layout, weights, work, j, now_stage, start_s, may_hold, free_s, queues)
 
 
 @compiled

@@ -43,103 +43,24 @@ def _grid(moment):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _switch(  # type: ignore[no-untyped-def]
-    layout,
-    weights,
-    work,
-    junction,
-    node,
-    stage,
-    other,
-    moment,
-    length,
-    arrive_s,
-    way,
-    stop,
-    blocked,
-    caution_s,
-    depart_s,
-    record,
-):
+def _switch(layout, weights, work, junction, node, stage, other, moment, queues, record):  # type: ignore[no-untyped-def]
     """Change the node's stage; return the moment from which it may change again."""
     phases = layout.phase0[junction + 1] - layout.phase0[junction]
     stages = layout.stage0[junction + 1] - layout.stage0[junction]
-    serve(
-        layout,
-        weights,
-        work,
-        junction,
-        node,
-        stage,
-        moment + weights.amber_s,
-        length,
-        arrive_s,
-        way,
-        stop,
-        blocked,
-        caution_s,
-        depart_s,
-        record,
-    )
-    sneak(
-        layout,
-        weights,
-        work,
-        junction,
-        node,
-        stage,
-        moment,
-        length,
-        arrive_s,
-        way,
-        stop,
-        blocked,
-        depart_s,
-        record,
-    )
+    serve(layout, weights, work, junction, node, stage, moment + weights.amber_s, queues, record)
+    sneak(layout, weights, work, junction, node, stage, moment, queues, record)
     until_s = _change(layout, work, junction, node, stage, other, moment, phases, stages)
     until = _grid(int(np.ceil(until_s)))
-    serve(
-        layout,
-        weights,
-        work,
-        junction,
-        node,
-        other,
-        float(until),
-        length,
-        arrive_s,
-        way,
-        stop,
-        blocked,
-        caution_s,
-        depart_s,
-        record,
-    )
+    serve(layout, weights, work, junction, node, other, float(until), queues, record)
     work.value[node] -= weights.change_s
     work.is_held[node] = False
     return until
 
 
 @compiled
-def plan_junction(  # type: ignore[no-untyped-def]
-    layout,
-    weights,
-    work,
-    junction,
-    now_stage,
-    green_start_s,
-    may_hold,
-    free_s,
-    length,
-    arrive_s,
-    way,
-    stop,
-    blocked,
-    caution_s,
-    depart_s,
-    ready_s,
-):
+def plan_junction(
+    layout, weights, work, junction, now_stage, green_start_s, may_hold, free_s, queues
+):  # type: ignore[no-untyped-def]
     """Return the stage to show now, and note each vehicle's planned departure.
 
     `green_start_s` tells for each phase when its green began or will, `free_s` for each stage from
@@ -157,7 +78,7 @@ def plan_junction(  # type: ignore[no-untyped-def]
     work.is_held[0] = True
     for i in range(lanes):
         work.served[0, i] = 0
-        work.ready_s[0, i] = ready_s[lane0 + i]
+        work.ready_s[0, i] = queues.ready_s[lane0 + i]
     for p in range(phases):
         work.green_s[0, p] = green_start_s[p]
     root = 1 + now_stage * KEPT
@@ -168,30 +89,15 @@ def plan_junction(  # type: ignore[no-untyped-def]
     work.used[now_stage] = 1
     for moment in range(HORIZON_S):
         step = 1 if moment < FINE_S else 2
+        end_s = moment + step
         for stage in range(stages):
             cell = moment * stages + stage
             for k in range(work.used[cell]):
                 node = 1 + cell * KEPT + k
                 if moment > 0 or may_hold:
                     copy_node(work, lanes, phases, node, scratch)
-                    serve(
-                        layout,
-                        weights,
-                        work,
-                        junction,
-                        scratch,
-                        stage,
-                        moment + step,
-                        length,
-                        arrive_s,
-                        way,
-                        stop,
-                        blocked,
-                        caution_s,
-                        depart_s,
-                        False,
-                    )
-                    until = min(moment + step, HORIZON_S)
+                    serve(layout, weights, work, junction, scratch, stage, end_s, queues, False)
+                    until = min(end_s, HORIZON_S)
                     keep_node(work, lanes, phases, scratch, node, until, stage, stages)
                 for other in range(stages):
                     if other == stage:
@@ -210,13 +116,7 @@ def plan_junction(  # type: ignore[no-untyped-def]
                         stage,
                         other,
                         moment,
-                        length,
-                        arrive_s,
-                        way,
-                        stop,
-                        blocked,
-                        caution_s,
-                        depart_s,
+                        queues,
                         False,
                     )
                     keep_node(work, lanes, phases, scratch, node, until, other, stages)
@@ -229,37 +129,11 @@ def plan_junction(  # type: ignore[no-untyped-def]
                 best = node
     if best < 0:
         return -1
-    return _follow(
-        layout,
-        weights,
-        work,
-        junction,
-        best,
-        length,
-        arrive_s,
-        way,
-        stop,
-        blocked,
-        caution_s,
-        depart_s,
-    )
+    return _follow(layout, weights, work, junction, best, queues)
 
 
 @compiled
-def _follow(  # type: ignore[no-untyped-def]
-    layout,
-    weights,
-    work,
-    junction,
-    best,
-    length,
-    arrive_s,
-    way,
-    stop,
-    blocked,
-    caution_s,
-    depart_s,
-):
+def _follow(layout, weights, work, junction, best, queues):  # type: ignore[no-untyped-def]
     """Drive the best plan once more, noting departures; return its stage now."""
     lanes = layout.lane0[junction + 1] - layout.lane0[junction]
     phases = layout.phase0[junction + 1] - layout.phase0[junction]
@@ -281,40 +155,7 @@ def _follow(  # type: ignore[no-untyped-def]
         if other != stage:
             if moment == 0:
                 answer = other
-            _switch(
-                layout,
-                weights,
-                work,
-                junction,
-                scratch,
-                stage,
-                other,
-                moment,
-                length,
-                arrive_s,
-                way,
-                stop,
-                blocked,
-                caution_s,
-                depart_s,
-                True,
-            )
+            _switch(layout, weights, work, junction, scratch, stage, other, moment, queues, True)
         else:
-            serve(
-                layout,
-                weights,
-                work,
-                junction,
-                scratch,
-                stage,
-                float(until),
-                length,
-                arrive_s,
-                way,
-                stop,
-                blocked,
-                caution_s,
-                depart_s,
-                True,
-            )
+            serve(layout, weights, work, junction, scratch, stage, float(until), queues, True)
     return answer

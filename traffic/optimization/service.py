@@ -28,32 +28,16 @@ class Weights(NamedTuple):
 
 
 @compiled
-def _gain(weights, length, stop, lane, place, come_s, go_s):  # type: ignore[no-untyped-def]
-    behind = length[lane] - 1 - place
+def _gain(weights, queues, lane, place, come_s, go_s):  # type: ignore[no-untyped-def]
+    behind = queues.length[lane] - 1 - place
     worth = HORIZON_S - go_s + weights.left_s + weights.left_more_s * behind
     if go_s <= come_s + 1.0:
-        worth += weights.stop_s * stop[lane, place]
+        worth += weights.stop_s * queues.stop[lane, place]
     return worth
 
 
 @compiled
-def serve(  # type: ignore[no-untyped-def]
-    layout,
-    weights,
-    work,
-    junction,
-    node,
-    stage,
-    until_s,
-    length,
-    arrive_s,
-    way,
-    stop,
-    blocked,
-    caution_s,
-    depart_s,
-    record,
-):
+def serve(layout, weights, work, junction, node, stage, until_s, queues, record):  # type: ignore[no-untyped-def]
     """Let go whom the stage lets go before `until_s`; with `record` note when."""
     lane0 = layout.lane0[junction]
     way0 = layout.way0[junction]
@@ -71,28 +55,28 @@ def serve(  # type: ignore[no-untyped-def]
             lane = layout.stage_lane[k]
             at = lane0 + lane
             place = work.served[node, lane]
-            size = length[at]
+            size = queues.length[at]
             if place >= size:
                 continue
             ready_s = work.ready_s[node, lane]
             while place < size:
-                w = way[at, place] - way0
+                w = queues.way[at, place] - way0
                 phase = layout.way_phase[way0 + w]
                 start_s = -np.inf
                 shown = 2
                 if phase >= 0:
                     shown = layout.green[green0 + phase]
                     start_s = work.green_s[node, phase]
-                if shown == 0 or start_s == np.inf or blocked[way0 + w]:
+                if shown == 0 or start_s == np.inf or queues.blocked[way0 + w]:
                     break
-                come_s = arrive_s[at, place]
+                come_s = queues.arrive_s[at, place]
                 go_s = max(come_s, ready_s, start_s + weights.startup_s)
                 if shown == 1:
                     if turn == 0:
                         break
                     while go_s < until_s:
                         first = max(int(go_s - weights.gap_before_s), 0)
-                        last = min(int(go_s + weights.gap_after_s + caution_s[at]), LAST_BIT)
+                        last = min(int(go_s + weights.gap_after_s + queues.caution_s[at]), LAST_BIT)
                         window = ((1 << (last + 1)) - 1) ^ ((1 << first) - 1)
                         taken = np.int64(0)
                         for f in range(layout.foe0[way0 + w], layout.foe0[way0 + w + 1]):
@@ -104,11 +88,11 @@ def serve(  # type: ignore[no-untyped-def]
                     if gives_way and go_s < 60.0:
                         hits[w] |= np.int64(1) << np.int64(go_s)
                     break
-                worth += _gain(weights, length, stop, at, place, come_s, go_s)
+                worth += _gain(weights, queues, at, place, come_s, go_s)
                 if gives_way:
                     hits[w] |= np.int64(1) << np.int64(go_s)
                 if record:
-                    depart_s[at, place] = go_s
+                    queues.depart_s[at, place] = go_s
                 ready_s = go_s + (weights.headway_s if shown == 2 else weights.turn_headway_s)
                 place += 1
             work.served[node, lane] = place
@@ -117,22 +101,7 @@ def serve(  # type: ignore[no-untyped-def]
 
 
 @compiled
-def sneak(  # type: ignore[no-untyped-def]
-    layout,
-    weights,
-    work,
-    junction,
-    node,
-    stage,
-    moment,
-    length,
-    arrive_s,
-    way,
-    stop,
-    blocked,
-    depart_s,
-    record,
-):
+def sneak(layout, weights, work, junction, node, stage, moment, queues, record):  # type: ignore[no-untyped-def]
     """At the end of a stage let go one of each lane that has waited in vain for a gap.
 
     It stands in the junction already and leaves it when the others stop (HCM 2010, chapter 18:
@@ -147,18 +116,18 @@ def sneak(  # type: ignore[no-untyped-def]
             lane = layout.stage_lane[k]
             at = lane0 + lane
             place = work.served[node, lane]
-            if place >= length[at]:
+            if place >= queues.length[at]:
                 continue
-            w = way[at, place]
+            w = queues.way[at, place]
             phase = layout.way_phase[w]
-            if phase < 0 or blocked[w] or layout.green[green0 + phase] != 1:
+            if phase < 0 or queues.blocked[w] or layout.green[green0 + phase] != 1:
                 continue
-            come_s = arrive_s[at, place]
+            come_s = queues.arrive_s[at, place]
             if max(come_s, work.green_s[node, phase] + SNEAK_S) > moment:
                 continue
             go_s = moment + SNEAK_S
-            work.value[node] += _gain(weights, length, stop, at, place, come_s, go_s)
+            work.value[node] += _gain(weights, queues, at, place, come_s, go_s)
             if record:
-                depart_s[at, place] = go_s
+                queues.depart_s[at, place] = go_s
             work.served[node, lane] = place + 1
             work.ready_s[node, lane] = go_s + weights.turn_headway_s
