@@ -61,18 +61,26 @@ class Course:
         """Forget what was ahead, after a gap that is too long to bridge."""
         self._ahead.clear()
 
+    def prime(self, times_s: NDArray[np.float64], values: Floats) -> None:
+        """Take in a day that is known already, T x D, before the first update."""
+        for time_s, row in zip(times_s.tolist(), values, strict=True):
+            self._learn(*self._locate(time_s), row)
+
+    def _learn(self, slot: int, kind: int, values: Floats) -> None:
+        self._profile.learn(slot, kind, values)
+        # The scale is a detector's mean over its first day, and then stays: sums are in it.
+        young = ~np.isnan(values) & (self._count < self._slots)
+        self._sum[young] += values[young]
+        self._count[young] += 1
+        mean = self._sum[young] / self._count[young]
+        self._scale[young] = np.maximum(mean, self._least_scale)
+
     def update(self, time_s: float, values: Floats, expected: Floats | None, learn: bool) -> Moment:
         """Take in one interval's readings (D); `expected` was forecast for it, in scales."""
         known = ~np.isnan(values)
         slot, kind = self._locate(time_s)
         if learn:
-            self._profile.learn(slot, kind, values)
-            # The scale is a detector's mean over its first day, and then stays: sums are in it.
-            young = known & (self._count < self._slots)
-            self._sum[young] += values[young]
-            self._count[young] += 1
-            mean = self._sum[young] / self._count[young]
-            self._scale[young] = np.maximum(mean, self._least_scale)
+            self._learn(slot, kind, values)
         heard = self._count > 0
         # Each interval keeps the profile that it had when it was first forecast, so that what a
         # detector is off by means the same for everyone who looks at that interval.

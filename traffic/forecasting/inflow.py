@@ -9,6 +9,7 @@ trusted is learned from the errors of those made before.
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,9 @@ from traffic.flows import find_known
 from traffic.model import Bottleneck, ModelError, Network
 from traffic.readings import LoopBatch, Quality
 from traffic.units import SECONDS_PER_HOUR, to_vph
+
+if TYPE_CHECKING:
+    from traffic.forecasting.outlook import LoopOutlook
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
@@ -41,6 +45,7 @@ class Forecast:
     lead_s: tuple[float, ...]  # H
     inflow_vph: Floats  # B x H x 3, quantiles .1 .5 .9
     breakdown_chance: Floats  # B x H, 0..1
+    loops: "LoopOutlook | None" = None  # of every loop, once an interval is over
 
     def __post_init__(self) -> None:
         self.inflow_vph.flags.writeable = False
