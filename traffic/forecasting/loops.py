@@ -144,11 +144,18 @@ class LoopForecaster:
         """
         put_back(self, learned)
 
-    def update(self, time_s: float, values: Floats, learn: Learning = Learning.ALL) -> LoopForecast:
+    def update(
+        self,
+        time_s: float,
+        values: Floats,
+        learn: Learning = Learning.ALL,
+        disowned: Flags | None = None,
+    ) -> LoopForecast:
         """Take in what was measured in the interval that ends at a time (D, NaN where nothing was).
 
-        Raises ValueError when the time does not follow the last one by whole intervals, or the
-        values do not fit.
+        `disowned` (D) are detectors that have been found to fail: what they said before was wrong
+        too, and is not carried on. Raises ValueError when the time does not follow the last one by
+        whole intervals, or the values do not fit.
         """
         interval_s = self.settings.interval_s
         if values.shape != (self._size,):
@@ -164,7 +171,7 @@ class LoopForecaster:
             nothing = np.full(self._size, np.nan, np.float32)
             for missed in range(round(steps) - 1, 0, -1):
                 self._step(time_s - missed * interval_s, nothing, learn)
-        return self._step(time_s, values.astype(np.float32), learn)
+        return self._step(time_s, values.astype(np.float32), learn, disowned)
 
     def prime(self, times_s: NDArray[np.float64], values: Floats) -> None:
         """Begin from a day that is known already: its profile, and nothing else, is taken over.
@@ -185,9 +192,13 @@ class LoopForecaster:
         self._issues.clear()
         self._came.clear()
 
-    def _step(self, time_s: float, values: Floats, learn: Learning) -> LoopForecast:
+    def _step(
+        self, time_s: float, values: Floats, learn: Learning, disowned: Flags | None = None
+    ) -> LoopForecast:
         self._time_s = time_s
-        moment = self._course.update(time_s, values, self._expected, learn is Learning.ALL)
+        moment = self._course.update(
+            time_s, values, self._expected, learn is Learning.ALL, disowned
+        )
         self._came.append(moment.measured)
         if learn is not Learning.NOTHING:
             self._hold(learn)

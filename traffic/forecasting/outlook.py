@@ -37,6 +37,7 @@ SETTINGS: Mapping[str, LoopForecastSettings] = {
 LEAST_SHARE = 0.5  # of an interval that good readings must cover
 REACH_M = 1200.0  # along the road, within which loops are neighbors
 NEAR_WEIGHT = 0.5  # of a loop of the next station, beside 1 of one in the same cross-section
+NO_FAULT = (Quality.GOOD, Quality.MISSING, Quality.ESTIMATED)
 # Wrong units are told after so many batches: those before were wrong too.
 TOLD_AFTER = 3
 
@@ -111,6 +112,8 @@ class LoopOutlooks:
         self._slot: int | None = None  # number of the interval that is gathered
         self._since_s = np.nan
         self._held: list[tuple[float, Floats]] = []  # length, count, occupancy and speed 3 x D
+        self._fails = np.zeros(len(self._loops), bool)  # D, by the newest batch
+        self._failed = self._fails.copy()  # D, when the last interval was over
         self._outlook: LoopOutlook | None = None
 
     def _prime(self, usual: UsualDay, known: list[str]) -> None:
@@ -147,8 +150,10 @@ class LoopOutlooks:
         """Return count, occupancy, speed (3 x D), NaN where they are not good."""
         values = np.full((3, len(self._loops)), np.nan)
         good = batch.quality == Quality.GOOD
+        index = np.array([self._index[loop] for loop in batch.detectors], int)
+        self._fails[index] = ~np.isin(batch.quality, NO_FAULT)
         good &= ~np.isnan(batch.count_veh) & ~np.isnan(batch.occupancy)
-        at = np.array([self._index[loop] for loop in batch.detectors], int)[good]
+        at = index[good]
         values[:, at] = batch.count_veh[good], batch.occupancy[good], batch.speed_mps[good]
         return values
 
@@ -157,7 +162,11 @@ class LoopOutlooks:
         end_s = (slot + 1) * self._interval_s
         values = self._gather()
         self._held.clear()
-        made = {name: self._forecasters[name].update(end_s, values[name]) for name in QUANTITIES}
+        found, self._failed = self._fails & ~self._failed, self._fails.copy()
+        made = {
+            name: self._forecasters[name].update(end_s, values[name], disowned=found)
+            for name in QUANTITIES
+        }
         self._outlook = LoopOutlook(
             end_s,
             self._interval_s,
@@ -183,7 +192,8 @@ class LoopOutlooks:
             moving = known & (count > 0) & (speed > 0)
             timed += np.where(moving, count, 0.0)
             distance += np.where(moving, count * speed, 0.0)
-        enough = told_s >= LEAST_SHARE * self._interval_s
+        # Of a loop that is found to fail, what it said shortly before is not believed either.
+        enough = (told_s >= LEAST_SHARE * self._interval_s) & ~self._fails
         with np.errstate(invalid="ignore", divide="ignore"):
             values = {
                 SPEED: np.where(enough, distance / timed, np.nan),
