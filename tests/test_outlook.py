@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from test_health import build_network
 
+from api.forecasting.los_loop import load_los_loop
 from traffic.forecasting import LoopForecaster, LoopOutlook, LoopOutlooks, UsualDay
 from traffic.forecasting.calendar import Calendar
 from traffic.forecasting.outlook import (
@@ -21,6 +23,7 @@ from traffic.forecasting.outlook import (
 from traffic.forecasting.settings import LoopForecastSettings
 from traffic.readings import LoopBatch, Quality
 
+LOS_LOOP = Path(__file__).parents[2] / "shared" / "data"
 NETWORK = build_network()
 LOOPS = tuple(NETWORK.detectors)
 BEGIN_S = 25_200.0
@@ -167,6 +170,23 @@ def test_trust_is_earned_and_lost_and_the_reason_told() -> None:
     doubt = tell_doubt(outlook_now, SPEED, 0, 0)
     assert doubt is not None
     assert "held only" in doubt["en"]
+
+
+@pytest.mark.skipif(not LOS_LOOP.is_dir(), reason="the Los-loop data are not here")
+def test_trust_is_earned_on_real_roads_within_hours_as_the_docs_say() -> None:
+    """On the training rows; trusted at nine loops in ten, and so from then on."""
+    data = load_los_loop(LOS_LOOP).hide_test()
+    settings = LoopForecastSettings(least_scale=1, most=80)
+    forecaster = LoopForecaster(len(data.detectors), data.calendar, settings, data.neighbors)
+    last_h = dict.fromkeys(range(12), 0.0)  # when a lead time was last not trusted
+    for row in range(12 * 16):
+        made = forecaster.update(300.0 * (row + 1), data.speed_mph[row])
+        for lead in range(12):
+            if made.trusted[lead].mean() < 0.9:
+                last_h[lead] = (row + 1) / 12
+    assert [round(last_h[lead], 1) for lead in (3, 5, 11)] == pytest.approx(
+        [3.3, 5.0, 12.8], abs=0.3
+    )
 
 
 def test_a_usual_day_gives_a_loop_its_profile_before_it_is_heard() -> None:
