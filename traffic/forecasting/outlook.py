@@ -37,7 +37,7 @@ SETTINGS: Mapping[str, LoopForecastSettings] = {
 LEAST_SHARE = 0.5  # of an interval that good readings must cover
 REACH_M = 1200.0  # along the road, within which loops are neighbors
 NEAR_WEIGHT = 0.5  # of a loop of the next station, beside 1 of one in the same cross-section
-NO_FAULT = (Quality.GOOD, Quality.MISSING, Quality.ESTIMATED)
+NO_FAULT = (Quality.GOOD, Quality.MISSING)  # an estimate stands for a loop that fails
 # Wrong units are told after so many batches: those before were wrong too.
 TOLD_AFTER = 3
 
