@@ -21,7 +21,8 @@ from api.trust_schemas import (
     LoopTroubleOut,
 )
 from traffic.forecasting import Forecast, LoopOutlook
-from traffic.forecasting.outlook import QUANTITIES, SPEED, tell_doubt
+from traffic.forecasting.doubt import tell_inflow_doubt, tell_loop_doubt
+from traffic.forecasting.outlook import QUANTITIES, SPEED
 from traffic.model import Network
 from traffic.snapshot import Snapshot
 from traffic.trouble import HealthReport
@@ -105,6 +106,8 @@ def _build_bottlenecks(
                 median_vph=_number(forecast.inflow_vph[row, h, 1]),
                 high_vph=_number(forecast.inflow_vph[row, h, 2]),
                 breakdown_chance=_number(forecast.breakdown_chance[row, h]),
+                trusted=(why := tell_inflow_doubt(forecast, row, h)) is None,
+                why=why,
             )
             for h, lead_s in enumerate(forecast.lead_s)
         ]
@@ -181,7 +184,7 @@ class _Teller:
         fault = self._doubts.get(self._outlook.loops[at])
         if fault is not None:
             return {"en": f"the loop {fault['en']}", "zh": f"线圈{fault['zh']}"}
-        return tell_doubt(self._outlook, quantity, h, at)
+        return tell_loop_doubt(self._outlook, quantity, h, at)
 
     def tell_standing(self) -> dict[str, str]:
         """Return in a sentence how far the forecasts can be relied upon."""

@@ -59,6 +59,8 @@ class InflowOut(Wire):
     median_vph: float | None
     high_vph: float | None
     breakdown_chance: float | None = Field(description="By then.")
+    trusted: bool = Field(description="Of the interval.")
+    why: dict[str, str] | None = Field(description="Why it is not; null when it is.")
 
 
 class BottleneckForecastOut(Wire):

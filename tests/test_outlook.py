@@ -11,6 +11,7 @@ from test_health import build_network
 from api.forecasting.los_loop import load_los_loop
 from traffic.forecasting import LoopForecaster, LoopOutlook, LoopOutlooks, UsualDay
 from traffic.forecasting.calendar import Calendar
+from traffic.forecasting.doubt import tell_loop_doubt
 from traffic.forecasting.outlook import (
     FLOW,
     OCCUPANCY,
@@ -18,7 +19,6 @@ from traffic.forecasting.outlook import (
     SETTINGS,
     SPEED,
     build_loop_neighbors,
-    tell_doubt,
 )
 from traffic.forecasting.settings import LoopForecastSettings
 from traffic.readings import LoopBatch, Quality
@@ -141,7 +141,7 @@ def test_a_fresh_one_says_that_it_knows_nothing_yet() -> None:
         assert not made.trusted.any()
         assert np.isnan(made.quantiles).all()
         assert set(made.model) == {"persistence"}
-        doubt = tell_doubt(outlook, quantity, 0, 0)
+        doubt = tell_loop_doubt(outlook, quantity, 0, 0)
         assert doubt is not None
         assert "0 of 12" in doubt["en"]
         assert "0/12" in doubt["zh"]
@@ -154,7 +154,7 @@ def test_trust_is_earned_and_lost_and_the_reason_told() -> None:
     made = outlook.by_quantity[SPEED]
     assert made.judged[0] == 100 - 12
     assert made.trusted[:2].all()
-    assert tell_doubt(outlook, SPEED, 0, 0) is None
+    assert tell_loop_doubt(outlook, SPEED, 0, 0) is None
     assert made.coverage[0] == pytest.approx(0.9, abs=0.04)
     assert (np.diff(made.quantiles, axis=0) >= 0).all()
     settings = {n: replace(FAST[n], watch=6.0, coverage_gain=1e-6) for n in QUANTITIES}
@@ -167,7 +167,7 @@ def test_trust_is_earned_and_lost_and_the_reason_told() -> None:
         outlook_now = outlooks.update(batch_at(BEGIN_S + 30 * (k + 1), (9.0, 0.1, float(speed))))
     assert outlook_now is not None
     assert not outlook_now.by_quantity[SPEED].trusted[0].any()
-    doubt = tell_doubt(outlook_now, SPEED, 0, 0)
+    doubt = tell_loop_doubt(outlook_now, SPEED, 0, 0)
     assert doubt is not None
     assert "held only" in doubt["en"]
 

@@ -106,6 +106,10 @@ def test_bottlenecks_tell_their_inflow_and_chance(told: httpx.Client) -> None:
     (end,) = told.get("/v1/forecasts").json()["bottlenecks"]
     assert (end["id"], end["capacity_vph"]) == ("end", 5000)
     assert [lead["lead_s"] for lead in end["leads"]] == [300.0 * (k + 1) for k in range(6)]
+    for lead in end["leads"]:
+        # The feed has told nothing that can be used for ten minutes.
+        assert not lead["trusted"]
+        assert lead["why"]["en"].startswith("too little is known")
 
 
 def test_forecasts_may_be_asked_for_by_place(told: httpx.Client) -> None:

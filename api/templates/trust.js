@@ -42,24 +42,34 @@ function makeTable(head, rows) {
   return box;
 }
 
+function markDoubt(lead, text) {
+  const cell = make("span", text, lead.trusted ? "" : "doubted");
+  if (!lead.trusted) cell.title = inside(lead.why);
+  return cell;
+}
+
+function tellReasons(reasons) {
+  return make("p", `${say("doubted")}${language === "zh" ? "：" : ": "}${[...reasons].join(language === "zh" ? "；" : "; ")}`, "doubted");
+}
+
 function tellBottleneck(one) {
   const box = make("div");
   box.append(make("p", `${one.road || one.id} · ${say("capacity")} ${whole(one.capacity_vph)} veh/h`, "text"));
   const rows = one.leads.map((lead) => [
     clock(lead.at),
-    lead.median_vph === null ? "–" : `${whole(lead.median_vph)} (${whole(lead.low_vph)}–${whole(lead.high_vph)})`,
+    markDoubt(lead, lead.median_vph === null ? "–" : `${whole(lead.median_vph)} (${whole(lead.low_vph)}–${whole(lead.high_vph)})`),
     lead.breakdown_chance === null ? "–" : `${(100 * lead.breakdown_chance).toFixed(0)}%`,
   ]);
   box.append(makeTable([say("at"), say("inflow"), say("risk")], rows));
+  const reasons = new Set(one.leads.filter((lead) => !lead.trusted).map((lead) => inside(lead.why)));
+  if (reasons.size) box.append(tellReasons(reasons));
   return box;
 }
 
 function tellCell(lead) {
   const kmh = (value) => whole(value === null ? null : 3.6 * value);
   const range = lead.low === null ? "" : ` (${kmh(lead.low)}–${kmh(lead.high)})`;
-  const cell = make("span", lead.expected === null ? "–" : kmh(lead.expected) + range, lead.trusted ? "" : "doubted");
-  if (!lead.trusted && lead.why) cell.title = inside(lead.why);
-  return cell;
+  return markDoubt(lead, lead.expected === null ? "–" : kmh(lead.expected) + range);
 }
 
 function tellForecast(told) {
@@ -75,13 +85,13 @@ function tellForecast(told) {
     if (one.estimated) name.append(make("span", say("estimated"), "mark"), " ");
     const shown = one.leads.filter((lead) => SHOWN_S.includes(lead.lead_s));
     const doubted = shown.filter((lead) => !lead.trusted);
-    for (const lead of doubted) if (lead.why) reasons.add(inside(lead.why));
+    for (const lead of doubted) reasons.add(inside(lead.why));
     if (doubted.length === shown.length) name.append(make("span", say("doubted"), "mark"));
     return [name, ...shown.map(tellCell)];
   });
   const head = [say("loop"), ...SHOWN_S.map((seconds) => say("minutes", { n: seconds / 60 }))];
   parts.push(makeTable(head, rows));
-  if (reasons.size) parts.push(make("p", `${say("doubted")}: ${[...reasons].join(language === "zh" ? "；" : "; ")}`, "doubted"));
+  if (reasons.size) parts.push(tellReasons(reasons));
   return parts;
 }
 

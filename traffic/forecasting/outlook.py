@@ -57,31 +57,6 @@ class LoopOutlook:
     watched: tuple[int, ...] = ()  # positions of loops at bottlenecks
 
 
-def tell_doubt(outlook: LoopOutlook, quantity: str, lead: int, loop: int) -> dict[str, str] | None:
-    """Return why a forecast is not trusted, by language; None when it is.
-
-    `lead` and `loop` are positions.
-    """
-    made = outlook.by_quantity[quantity]
-    if made.trusted[lead, loop]:
-        return None
-    judged, coverage = int(made.judged[lead]), float(made.coverage[lead])
-    if judged < outlook.least_judged:
-        return {
-            "en": f"still learning: checked {judged} of {outlook.least_judged} times",
-            "zh": f"尚在学习：已检验 {judged}/{outlook.least_judged} 次",
-        }
-    if not made.trusted[lead].any():
-        return {
-            "en": f"its 90 % interval has held only {coverage:.0%} of late",
-            "zh": f"90% 区间近期仅覆盖 {coverage:.0%}",
-        }
-    return {
-        "en": "its interval has held too little at this loop, or this loop is hardly known",
-        "zh": "该线圈处区间近期覆盖不足，或该线圈数据过少",
-    }
-
-
 class LoopOutlooks:
     """Makes outlooks of all of a network's loops; call `update` once for each screened batch."""
 
