@@ -184,6 +184,45 @@ def test_half_a_day_missing_is_told_while_it_lasts_and_when_it_is_over() -> None
     assert all((batch.quality == Quality.MISSING).all() for batch in empty)
 
 
+def test_a_leap_of_our_clock_is_a_gap_and_not_made_up_for() -> None:
+    network = build_road()
+    intake = Intake(network)
+    for k in range(1, 20):
+        assert intake.screen(build_batch(network, BEGIN_S + 30 * k), BEGIN_S + 30 * k) is not None
+    later_s = BEGIN_S + 20_000
+    given = [intake.screen(None, later_s + second) for second in range(90)]
+    ends_s = [batch.end_s for batch in given if batch is not None]
+    assert ends_s == [later_s - 120, later_s - 90, later_s - 60]
+    assert intake.screen(build_batch(network, later_s + 60), later_s + 90) is not None
+
+
+def test_a_feed_that_never_sent_anything_is_told() -> None:
+    intake = Intake(build_road())
+    given = [intake.screen(None, BEGIN_S + second) for second in range(100)]
+    assert [i for i, batch in enumerate(given) if batch is not None] == [60, 90]
+    (trouble,) = intake.report.feed
+    assert (trouble.fault, trouble.since_s, trouble.is_now) == (
+        FeedFault.SILENT,
+        BEGIN_S + 60,
+        True,
+    )
+
+
+def test_a_loop_that_is_in_no_batch_is_told_as_sending_nothing() -> None:
+    network = build_road()
+    intake = Intake(network)
+    whole = build_batch(network, BEGIN_S + 30)
+    part = LoopBatch(
+        whole.end_s,
+        whole.interval_s,
+        whole.detectors[1:],
+        *(getattr(whole, name)[1:] for name in ("count_veh", "occupancy", "speed_mps", "quality")),
+    )
+    intake.screen(part, BEGIN_S + 30)
+    (trouble,) = intake.report.loops
+    assert (trouble.loop, trouble.fault) == (whole.detectors[0], Quality.MISSING)
+
+
 def test_orders_are_heeded_while_the_feed_is_silent() -> None:
     engine = build_real_engine(silence, 0.1)
     order = Order("stop", "none:at-all", "officer", BEGIN_S)

@@ -9,7 +9,16 @@ from dataclasses import replace
 import httpx
 import numpy as np
 import pytest
-from doors import FakeEngine, build_settings, check_problem, listening, opened, wait_until
+from doors import (
+    FakeEngine,
+    build_settings,
+    check_problem,
+    listening,
+    opened,
+    read_events,
+    wait_for_strategy,
+    wait_until,
+)
 from real_engine import BEGIN_S, build_real_engine, build_road
 
 from api.app import create_app
@@ -158,6 +167,25 @@ def test_a_change_of_trust_is_an_event_and_its_going_on_is_none() -> None:
     assert names(none, one) == names(one, both) == names(both, none) == ["detectors"]
     longer = replace(both, feed=(replace(feed, last_s=BEGIN_S + 30, batches=2),))
     assert names(both, longer) == []
+
+
+def test_what_is_wrong_with_the_feed_now_degrades_the_service() -> None:
+    engine = FakeEngine()
+    text = {"en": "the feed's clock is off by +60 min", "zh": "数据源时钟偏差 +60 分钟"}
+    trouble = FeedTrouble(FeedFault.CLOCK_OFFSET, BEGIN_S, BEGIN_S, 3, 3600.0, text, is_now=True)
+    with opened(engine) as client:
+        wait_for_strategy(client)
+        assert client.get("/v1/health").json()["health"] == "ok"
+        with client.stream("GET", "/v1/events") as response:
+            events = read_events(response)
+            next(events)
+            engine.health = HealthReport(9, (), (trouble,))
+            told = next(e for e in events if e["event"] == "detectors")
+        assert json.loads(told["data"])["feed"][0]["text"] == text
+        health = client.get("/v1/health").json()
+        assert (health["health"], health["reasons"]) == ("degraded", [text["en"]])
+        engine.health = HealthReport(9, (), (replace(trouble, is_now=False),))
+        wait_until(lambda: client.get("/v1/health").json()["health"] == "ok")
 
 
 def test_the_panel_speaks_both_languages(shared: httpx.Client) -> None:

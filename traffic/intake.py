@@ -18,6 +18,7 @@ from traffic.trouble import HealthReport, TroubleList
 from traffic.units import to_clock
 
 LATE_INTERVALS = 2  # without a batch that can be used, until one is stood in for
+LEAP_S = 120.0  # older than any batch that is believed (FeedSettings.stale_s)
 UNTIMELY = frozenset(
     {
         FeedFault.CLOCK_OFFSET,
@@ -86,9 +87,9 @@ class Intake:
 
     def _stand_in(self, now_s: float, came_s: float, heard_s: float) -> LoopBatch:
         """Return what was set aside, or else an empty batch, in the place of one that is due."""
-        self._came_s = came_s + self._interval_s
-        is_known = np.isfinite(self._end_s)
-        self._end_s = self._end_s + self._interval_s if is_known else now_s
+        # After a leap of our clock nothing is made up for: what lies behind is a gap.
+        self._came_s = max(came_s + self._interval_s, now_s - self._interval_s)
+        self._end_s = max(self._end_s + self._interval_s, now_s - LEAP_S)
         if self._aside is not None:
             given, self._aside = replace(self._aside, end_s=self._end_s), None
             return given

@@ -15,6 +15,8 @@ from traffic.readings import LoopBatch, Quality
 
 KEPT_S = 900.0  # a fault of the feed is told this long after it was last seen
 
+SILENCE = (FeedFault.GAP, FeedFault.SILENT)  # told when they have lasted, or are over
+
 # What a loop does that cannot be, as people read it.
 LOOP_TEXTS: Mapping[Quality, Mapping[str, str]] = {
     Quality.MISSING: {"en": "sends nothing", "zh": "无数据"},
@@ -94,8 +96,8 @@ class TroubleList:
         known = {one.fault: one for one in self.report.feed}
         for problem in problems:
             before = known.get(problem.fault)
-            # A gap is told when it is over; it began when the last batch before it came.
-            began_s = now_s - problem.figure if problem.fault is FeedFault.GAP else now_s
+            # Silence began when the last batch before it came.
+            began_s = now_s - problem.figure if problem.fault in SILENCE else now_s
             known[problem.fault] = FeedTrouble(
                 problem.fault,
                 before.since_s if before else began_s,
@@ -118,6 +120,9 @@ class TroubleList:
         """Take in the labels of a batch that is believed as a whole."""
         at = np.flatnonzero(~np.isin(labelled.quality, (Quality.GOOD, Quality.ESTIMATED)))
         labels = {labelled.detectors[i]: int(labelled.quality[i]) for i in at.tolist()}
+        if len(labelled.detectors) < len(self._network.detectors):
+            unheard = self._network.detectors.keys() - set(labelled.detectors)
+            labels |= dict.fromkeys(unheard, int(Quality.MISSING))
         if labels == self._labels:
             return
         self._labels = labels
