@@ -276,7 +276,8 @@ def test_the_journal_tells_of_the_feed_when_it_changes_and_repeats_itself() -> N
     one = run()
     assert one == run()
     assert '"feed":[{"fault":"occupancy_units"' in one
-    assert '"loop_forecast":{"t":' in one
+    assert '"forecast":{"time_s":' in one
+    assert "by_quantity" not in one
 
 
 def test_every_quality_that_is_a_fault_has_words_in_both_languages() -> None:

@@ -13,11 +13,10 @@ from math import isfinite
 from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from traffic.alerts.alert import AlertOrder
 from traffic.control import RawReadings
-from traffic.forecasting import Forecast, LoopOutlook
+from traffic.forecasting import Forecast
 from traffic.lanes import UNKNOWN_TURN
 from traffic.readings import LaneBatch, LoopBatch
 from traffic.response import Order
@@ -25,7 +24,6 @@ from traffic.snapshot import Snapshot
 from traffic.trouble import FeedTrouble
 
 FORMAT = 1
-OUTLOOK_DIGITS = 3
 
 
 class JournalError(ValueError):
@@ -127,28 +125,10 @@ def _unpack_lanes(packed: Mapping[str, Any]) -> LaneBatch:
 
 
 def _pack_forecast(forecast: Forecast) -> dict[str, Any]:
-    """A forecast without that of each loop, which has a record of its own."""
+    """A forecast without those of loops: nothing acts on them, they follow from the readings, and
+    their last digits depend on the machine's linear algebra, which would spoil a repetition."""
     names = (f.name for f in fields(forecast) if f.name != "loops")
     return {name: _plain(getattr(forecast, name)) for name in names}
-
-
-def _pack_outlook(outlook: LoopOutlook) -> dict[str, Any]:
-    """What was foreseen for the loops at bottlenecks, H x W, to what people read; the rest of them
-    follows from the readings."""
-    at = list(outlook.watched)
-    packed: dict[str, Any] = {"t": outlook.time_s, "loops": [outlook.loops[i] for i in at]}
-    for name, made in outlook.by_quantity.items():
-        packed[name] = {
-            "value": _round(made.value[:, at]),
-            "quantiles": _round(made.quantiles[:, :, at]),
-            "trusted": int(made.trusted.sum()),
-            "model": list(made.model),
-        }
-    return packed
-
-
-def _round(values: NDArray[np.float32]) -> Any:
-    return _plain(np.round(values.astype(np.float64), OUTLOOK_DIGITS))
 
 
 class Journal:
@@ -158,7 +138,6 @@ class Journal:
         self._stream = stream
         self._loops: dict[str, tuple[str, ...]] = {}
         self._shown: Mapping[str, Any] = {}
-        self._outlook: LoopOutlook | None = None
         self._feed: tuple[FeedTrouble, ...] = ()
         self._write({"kind": "run", "format": FORMAT, **header})
 
@@ -177,10 +156,6 @@ class Journal:
             strategy = snapshot.strategy
             line["quality"] = strategy.readings.quality.tolist()
             line["forecast"] = _pack_forecast(strategy.forecast)
-            outlook = strategy.forecast.loops
-            if outlook is not None and outlook is not self._outlook:
-                line["loop_forecast"] = _pack_outlook(outlook)
-                self._outlook = outlook
             line["alerts"] = _plain(strategy.alerts)
             line["response"] = _plain(strategy.response)
             line["advisories"] = _plain(strategy.advisories)
