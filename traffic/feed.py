@@ -170,7 +170,7 @@ class FeedWatch:
             self._tell(
                 FeedFault.OCCUPANCY_UNITS, batch.end_s, share,
                 f"occupancies are percent: {share:.0%} of them are above 1",
-                f"占有率单位似为百分数:{share:.0%} 的值大于 1",
+                f"占有率单位似为百分数：{share:.0%} 的值大于 1",
             )  # fmt: skip
             return Quality.WRONG_UNITS
         with np.errstate(invalid="ignore", divide="ignore"):
@@ -196,6 +196,6 @@ class FeedWatch:
         self._tell(
             FeedFault.SPEED_UNITS, batch.end_s, figure,
             f"speeds on free roads look wrong by their unit: {en}",
-            f"空闲道路上的速度单位可疑:{zh}",
+            f"空闲道路上的速度单位可疑：{zh}",
         )  # fmt: skip
         return Quality.WRONG_UNITS

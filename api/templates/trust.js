@@ -5,14 +5,14 @@ const TRUST_WORDS = {
     minutes: "{n} 分钟", capacity: "通行能力", inflow: "来车 veh/h（80% 区间）", risk: "拥堵概率", at: "时刻",
     speeds: "各线圈车速 km/h（90% 区间）", made: "依据截至 {at} 的读数", doubted: "不可信",
     estimated: "估计值", allsound: "{n} 个线圈均可信。",
-    somebad: "{n} 个线圈中 {bad} 个不可信，按路段列出：", loop: "线圈", why: "原因", since: "起始",
+    somebad: "{n} 个线圈中 {bad} 个不可信，按路段列出：", loop: "线圈", link: "路段", place: "位置", why: "原因", since: "起始",
     over: "{last} 止", feedsound: "数据源正常。", lane: "车道", silent: "服务没有回应",
   },
   en: {
     minutes: "{n} min", capacity: "capacity", inflow: "inflow veh/h (80 % interval)", risk: "chance of breakdown", at: "at",
     speeds: "Speed at each loop, km/h (90 % interval)", made: "from readings up to {at}", doubted: "not trusted",
     estimated: "estimated", allsound: "All {n} loops are trusted.",
-    somebad: "Of {n} loops {bad} are not trusted, by link:", loop: "loop", why: "why", since: "since",
+    somebad: "Of {n} loops {bad} are not trusted, by link:", loop: "loop", link: "link", place: "place", why: "why", since: "since",
     over: "until {last}", feedsound: "The feed is sound.", lane: "lane", silent: "The service does not answer",
   },
 };
@@ -102,13 +102,15 @@ function tellDetectors(told) {
   if (!parts.length) parts.push(make("p", say("feedsound"), "faint"));
   if (!told.loops.length) return [...parts, make("p", say("allsound", { n: told.watched }), "faint")];
   parts.push(make("p", say("somebad", { n: told.watched, bad: told.loops.length })));
-  const byLink = Map.groupBy ? Map.groupBy(told.loops, (one) => one.link) : new Map();
-  if (!byLink.size) for (const one of told.loops) byLink.set(one.link, [...(byLink.get(one.link) ?? []), one]);
-  for (const [link, loops] of byLink) {
-    parts.push(make("p", loops[0].road ? `${loops[0].road} (${link})` : link, "text"));
-    parts.push(makeTable([say("loop"), say("why"), say("since")],
-      loops.map((one) => [`${whole(one.position_m)} m, ${say("lane")} ${one.lane + 1} (${one.loop})`, inside(one.text), clock(one.since)])));
-  }
+  const loops = [...told.loops].sort((a, b) => a.link.localeCompare(b.link));
+  const rows = loops.map((one, i) => [
+    i && loops[i - 1].link === one.link ? "" : one.road ? `${one.road} (${one.link})` : one.link,
+    `${whole(one.position_m)} m, ${say("lane")} ${one.lane + 1}`,
+    inside(one.text),
+    clock(one.since),
+    make("code", one.loop),
+  ]);
+  parts.push(makeTable([say("link"), say("place"), say("why"), say("since"), say("loop")], rows));
   return parts;
 }
 
