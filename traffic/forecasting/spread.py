@@ -128,7 +128,9 @@ def _read(shares: Doubles, wanted: Doubles) -> Doubles:
 class Watch:
     """Says which forecasts still cover what they promise, by lead time and by detector."""
 
-    LEARNED = ("_lead", "_detector", "trusted_leads", "trusted_detectors")
+    LEARNED = (
+        "_lead", "_detector", "judged", "_judged_detectors", "trusted_leads", "trusted_detectors",
+    )  # fmt: skip
 
     def __init__(
         self,
