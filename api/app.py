@@ -13,7 +13,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api import alerts, console, operator, partners
+from api import alerts, console, operator, partners, trust
 from api.problems import add_problem_schema, add_problems
 from api.service import Published, Service
 from api.settings import Settings, generate_token
@@ -107,6 +107,7 @@ def create_app(service: Service, settings: Settings | None = None) -> FastAPI:
     )
     app.include_router(operator.build_router(service, settings, events, token))
     app.include_router(alerts.build_router(service, settings, token))
+    app.include_router(trust.build_router(service, settings))
     app.include_router(console.build_router())
     app.include_router(partners.build_router(service, settings))
     add_problems(app)

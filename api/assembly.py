@@ -9,8 +9,8 @@ from traffic.congestion import Congestion
 from traffic.control import Field, Sensing
 from traffic.engine import Engine
 from traffic.estimation import Estimator
-from traffic.forecasting import Forecaster
-from traffic.health import HealthScreen
+from traffic.forecasting import Forecaster, LoopForesight, LoopOutlooks
+from traffic.intake import Intake
 from traffic.interlock import Interlock
 from traffic.model import ModelError
 from traffic.parts import Journal
@@ -71,12 +71,13 @@ def find_loops(
     return frozenset(loop for one in (*controllers, *teams) for loop in one.loops)
 
 
-def build_forecaster(scenario: Scenario) -> Forecaster | Foreseer:
+def build_forecaster(scenario: Scenario) -> LoopForesight:
     """The forecast, with fitted odds where the scenario's bottlenecks have coefficients."""
-    base = Forecaster(scenario.network, usual=scenario.usual_day)
-    if not scenario.warnings:
-        return base
-    return Foreseer(scenario.network, base, scenario.warnings, scenario.usual_day)
+    network, usual = scenario.network, scenario.usual_day
+    base: Forecaster | Foreseer = Forecaster(network, usual=usual)
+    if scenario.warnings:
+        base = Foreseer(network, base, scenario.warnings, usual)
+    return LoopForesight(base, LoopOutlooks(network, usual=usual))
 
 
 def build_engine(
@@ -105,7 +106,7 @@ def build_engine(
     controllers, teams = build_deciders(controller, network, ordered, field.sensing)
     return Engine(
         field,
-        HealthScreen(network),
+        Intake(network),
         Estimator(network),
         build_forecaster(scenario),
         Congestion(network, scenario.alerts),

@@ -1,4 +1,4 @@
-"""The operator's page of alerts in both languages; it uses the same doors as any client."""
+"""The operator's page in both languages: alerts, and what can be trusted; a client as any other."""
 
 from pathlib import Path
 
@@ -23,5 +23,9 @@ def build_router() -> APIRouter:
     @router.get("/console.js")
     async def get_script() -> FileResponse:
         return FileResponse(FOLDER / "console.js", media_type="text/javascript", headers=HEADERS)
+
+    @router.get("/trust.js")
+    async def get_trust_script() -> FileResponse:
+        return FileResponse(FOLDER / "trust.js", media_type="text/javascript", headers=HEADERS)
 
     return router

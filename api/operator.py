@@ -15,7 +15,7 @@ from sse_starlette import EventSourceResponse, ServerSentEvent
 from sse_starlette.sse import SendTimeoutError
 from starlette.types import Receive, Scope, Send
 
-from api import schemas
+from api import schemas, trust
 from api.partners import format_utc
 from api.problems import TooManyReadersError, build_problem, describe_problems
 from api.schemas import HealthOut, OrderIn, PlanOut, PlansOut, StateOut
@@ -140,6 +140,7 @@ def describe_changes(
     if after.engine is not before.engine:
         health = schemas.build_health(service.check_health(), after, settings.to_utc)
         yield "health", health.model_dump(mode="json")
+    yield from trust.describe_changes(service.network, settings, before, after)
     if after.strategy is None or after.strategy is before.strategy:
         return
     old = before.strategy
@@ -244,9 +245,9 @@ def build_router(service: Service, settings: Settings, events: EventLog, token: 
         response_class=EventSourceResponse,
         responses={
             200: {
-                "description": "Events `alert`, `response`, `refusal`, `advisory`, `health`, "
-                "`heartbeat`, and `reset` when events since Last-Event-ID are no longer kept. A "
-                "reader that lags is dropped and may come back with Last-Event-ID.",
+                "description": "Events `alert`, `response`, `refusal`, `advisory`, `detectors`, "
+                "`health`, `heartbeat`, and `reset` when events since Last-Event-ID are no longer "
+                "kept. A reader that lags is dropped and may come back with Last-Event-ID.",
                 "content": {
                     "text/event-stream": {
                         "schema": {"type": "string"},

@@ -17,6 +17,7 @@ from api.service import (
     NotReadyError,
     OrderImpossibleError,
     UnknownAlertError,
+    UnknownPlaceError,
     UnknownPlanError,
 )
 
@@ -51,6 +52,7 @@ KINDS: Mapping[type[Exception], Kind] = {
         {"WWW-Authenticate": 'Bearer realm="traffic"'},
     ),
     UnknownAlertError: Kind(HTTPStatus.NOT_FOUND, "unknown-alert", "No such open alert"),
+    UnknownPlaceError: Kind(HTTPStatus.NOT_FOUND, "unknown-place", "No such place"),
     UnknownPlanError: Kind(HTTPStatus.NOT_FOUND, "unknown-plan", "No such response plan"),
     OrderImpossibleError: Kind(
         HTTPStatus.CONFLICT, "order-impossible", "The order cannot take effect"

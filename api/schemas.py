@@ -1,4 +1,4 @@
-"""What goes over the wire; pydantic lives only here and in the settings.
+"""What goes over the wire; pydantic lives only here, in trust_schemas and in the settings.
 
 Moments are UTC (RFC 3339), lengths of time are seconds, ratios 0..1; what is not known is null.
 """

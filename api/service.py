@@ -51,6 +51,10 @@ class UnknownAlertError(LookupError):
     """No open alert has that id."""
 
 
+class UnknownPlaceError(LookupError):
+    """No loop, link or bottleneck has that id."""
+
+
 class OrderImpossibleError(RuntimeError):
     """The order cannot take effect: no engine heeds it, or there is nothing to stop."""
 
@@ -298,6 +302,7 @@ class Service:
         ]
         if published.pace is not None and published.pace < SLOW_SHARE * self.speed < math.inf:
             reasons.append(f"runs at {published.pace:.2g} times real time, asked {self.speed:g}")
+        reasons += [one.text["en"] for one in published.snapshot.health.feed if one.is_now]
         if published.strategy is not None:
             quality = published.strategy.readings.quality
             bad = int(np.count_nonzero(quality != Quality.GOOD))

@@ -26,6 +26,7 @@ from traffic.model import Link, Network
 from traffic.readings import LoopBatch
 from traffic.response import STEPS, ActivePlan, Life, Order, Response, ResponsePlan
 from traffic.snapshot import Snapshot, Strategy
+from traffic.trouble import NOTHING_WATCHED
 
 GEOJSON = Path(__file__).parents[2] / "shared" / "oracles" / "geojson" / "FeatureCollection.json"
 TOKEN = "a-token-of-the-tests"
@@ -106,6 +107,7 @@ class FakeEngine:
         self.alerts: tuple[Alert, ...] = (ALERT,)
         self.advisories: tuple[Advisory, ...] = (ADVICE,)
         self.faults: dict[str, str] = {}
+        self.health = NOTHING_WATCHED
         self.failure: Exception | None = None
         self.has_ended = False
         self.go = Event()
@@ -131,8 +133,9 @@ class FakeEngine:
             self._strategy = self._plan()
         raw = RawReadings(self._now_s, build_batch(self._now_s), None, {})
         return Snapshot(
-            self._now_s, raw, tuple(orders), self._strategy, is_fresh, (), {}, (), self.faults
-        )
+            self._now_s, raw, tuple(orders), self._strategy, is_fresh, (), {}, (), self.faults,
+            self.health,
+        )  # fmt: skip
 
     def _plan(self) -> Strategy:
         for order in self._waiting:

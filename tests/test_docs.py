@@ -11,7 +11,7 @@ from typing import Any, cast
 import pytest
 import typer
 
-from api import alerts, cli, console, operator, partners
+from api import alerts, cli, console, operator, partners, trust
 from api.assembly import RESPONSES
 from api.seeds import parse_seeds
 from api.settings import Settings
@@ -122,13 +122,14 @@ def test_operations_lists_every_setting() -> None:
 
 def test_operations_lists_every_route() -> None:
     listed = re.findall(r"^\| `(GET|POST) (\S+)` \|", read("docs/operations.md"), re.MULTILINE)
-    network = SimpleNamespace(links={}, approaches={}, origin=None)
+    network = SimpleNamespace(links={}, approaches={}, detectors={}, bottlenecks={}, origin=None)
     service = cast(Any, SimpleNamespace(network=network, plans={}))
     settings = Settings()
     routers = (
         operator.build_router(service, settings, operator.EventLog(settings), "t" * 16),
         partners.build_router(service, settings),
         alerts.build_router(service, settings, "t" * 16),
+        trust.build_router(service, settings),
         console.build_router(),
     )
     served = [

@@ -12,6 +12,7 @@ import pytest
 from traffic.congestion import Alert, Congestion, Level
 from traffic.estimation import Estimator
 from traffic.forecasting import Forecast, Forecaster, ForecastSettings, UsualDay, build_usual_day
+from traffic.forecasting.doubt import tell_inflow_doubt
 from traffic.model import Bottleneck, Detector, DetectorKind, Link, ModelError, Network
 from traffic.readings import LoopBatch, Quality
 
@@ -190,3 +191,30 @@ def test_bad_settings_and_usual_days_are_named_at_once() -> None:
         build_usual_day([], RAMP)
     with pytest.raises(ModelError, match="must not be negative"):
         UsualDay(0.0, 900.0, ("a",), np.array([[-1.0]]))
+
+
+def test_an_interval_of_inflow_is_trusted_while_it_covers_and_the_reason_told_when_not() -> None:
+    """Steady Poisson counts, and then a demand that jumps up and down each quarter of an hour."""
+    calm, _ = follow(make_day(1, (0.8,) * 6))
+    first, last = calm[60], calm[-1]
+    assert first.trusted is not None
+    assert not first.trusted.any()
+    doubt = tell_inflow_doubt(first, 0, 5)
+    assert doubt is not None
+    assert "learning" in doubt["en"]
+    assert last.trusted is not None
+    assert last.trusted.all()
+    assert last.coverage is not None
+    assert (last.coverage >= 0.6).all()
+    assert tell_inflow_doubt(last, 0, 0) is None
+    wild, _ = follow(make_day(1, (0.8, 0.8, 0.8, *(0.4, 1.6) * 5)))
+    assert wild[-1].trusted is not None
+    assert not wild[-1].trusted[0, -1]
+    doubt = tell_inflow_doubt(wild[-1], 0, 5)
+    assert doubt is not None
+    assert "80 % interval has held only" in doubt["en"]
+    assert "80% 区间近期仅覆盖" in doubt["zh"]
+    blind, _ = follow(make_day(1, (0.8,) * 3, (*MAINLINE, *RAMP)))
+    doubt = tell_inflow_doubt(blind[-1], 0, 0)
+    assert doubt is not None
+    assert "too little" in doubt["en"]

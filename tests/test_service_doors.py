@@ -230,6 +230,8 @@ def test_the_description_covers_every_door_with_its_problems(shared: httpx.Clien
             "responses/{plan_id}/activate",
             "responses/{plan_id}/stop",
             "advisories",
+            "detectors",
+            "forecasts",
             "events",
             "health",
         )

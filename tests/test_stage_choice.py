@@ -24,7 +24,8 @@ from traffic.engine import Engine
 from traffic.interlock import Interlock
 from traffic.lanes import UNKNOWN_TURN
 from traffic.model import DetectorKind, ModelError, Network
-from traffic.readings import LaneBatch, Quality
+from traffic.readings import LaneBatch, LoopBatch, Quality
+from traffic.trouble import NOTHING_WATCHED
 
 contract = pytest.mark.parametrize("name", sorted(CONTROLLERS))
 
@@ -94,6 +95,15 @@ def test_whatever_is_sensed_commands_are_lawful_and_nobody_starves(
         assert now_s - min(shown_s.values()) <= 120
 
 
+class Silent:
+    """A feed of which nothing is due."""
+
+    report = NOTHING_WATCHED
+
+    def screen(self, batch: LoopBatch | None, now_s: float) -> LoopBatch | None:
+        return None
+
+
 class StillField:
     """A field without anything; `network` and `sensing` as any."""
 
@@ -124,7 +134,8 @@ def test_one_that_takes_too_long_is_not_heard(name: str) -> None:
     journal = cast(Any, type("Journal", (), {"record": lambda self, snapshot: None})())
     engine = Engine(
         field,
-        *(unused,) * 5,
+        Silent(),
+        *(unused,) * 4,
         (CONTROLLERS[name](LANED, "J2"),),
         Interlock([junction], {"J2": plan}, 0),
         unused,
@@ -174,7 +185,8 @@ def test_a_team_that_fails_leaves_all_its_junctions_to_their_safe_plans(
     journal = cast(Any, type("Journal", (), {"record": lambda self, snapshot: None})())
     engine = Engine(
         field,
-        *(unused,) * 5,
+        Silent(),
+        *(unused,) * 4,
         (),
         Interlock(junctions, TOWN.plans, 0),
         unused,

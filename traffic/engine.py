@@ -36,7 +36,7 @@ class _Alone:
 
 @dataclass
 class Engine:
-    """Runs a field. Each step is one second; the strategic half runs when a batch arrives.
+    """Runs a field. Each step is one second; the strategic half runs when a batch is due.
 
     `budget_s` bounds one decision of one controller or one team on a live street; None where time
     is simulated, so that a run repeats exactly.
@@ -64,8 +64,9 @@ class Engine:
         """Run one second; None when the field has ended. Orders wait for the next batch."""
         raw = self.field.read()
         self._waiting += tuple(orders)
-        if raw.centre is not None:
-            self._strategy = self._plan(raw.centre, raw.now_s)
+        readings = self.health.screen(raw.centre, raw.now_s)
+        if readings is not None:
+            self._strategy = self._plan(readings)
         wanted, faults = self._decide_all(raw)
         shown, vetoes = self.interlock.admit(wanted, raw.now_s)
         self.field.apply(shown)
@@ -74,17 +75,17 @@ class Engine:
             raw,
             tuple(orders),
             self._strategy,
-            raw.centre is not None,
+            readings is not None,
             tuple(wanted),
             shown,
             vetoes,
             faults,
+            self.health.report,
         )
         self.journal.record(snapshot)
         return snapshot if self.field.advance() else None
 
-    def _plan(self, batch: LoopBatch, now_s: float) -> Strategy:
-        readings = self.health.screen(batch, now_s)
+    def _plan(self, readings: LoopBatch) -> Strategy:
         state = self.estimator.update(readings)
         forecast = self.forecaster.update(readings, state)
         of_alerts = tuple(order for order in self._waiting if isinstance(order, AlertOrder))

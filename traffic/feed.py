@@ -29,6 +29,7 @@ class FeedFault(Enum):
     OUT_OF_ORDER = "out_of_order"
     STALE = "stale"
     GAP = "gap"
+    SILENT = "silent"
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +170,7 @@ class FeedWatch:
             self._tell(
                 FeedFault.OCCUPANCY_UNITS, batch.end_s, share,
                 f"occupancies are percent: {share:.0%} of them are above 1",
-                f"占有率单位似为百分数:{share:.0%} 的值大于 1",
+                f"占有率单位似为百分数：{share:.0%} 的值大于 1",
             )  # fmt: skip
             return Quality.WRONG_UNITS
         with np.errstate(invalid="ignore", divide="ignore"):
@@ -191,10 +192,10 @@ class FeedWatch:
         if np.isnan(ratio):
             figure, en, zh = length, f"vehicles of {length:.1f} m", f"平均车长 {length:.1f} 米"
         else:
-            figure, en, zh = ratio, f"{ratio:.2f} of free speed", f"仅为自由流速度的 {ratio:.2f} 倍"
+            figure, en, zh = ratio, f"{ratio:.2f} of free speed", f"为自由流速度的 {ratio:.2f} 倍"
         self._tell(
             FeedFault.SPEED_UNITS, batch.end_s, figure,
             f"speeds on free roads look wrong by their unit: {en}",
-            f"空闲道路上的速度单位可疑:{zh}",
+            f"空闲道路上的速度单位可疑：{zh}",
         )  # fmt: skip
         return Quality.WRONG_UNITS

@@ -16,10 +16,12 @@ import numpy as np
 
 from traffic.alerts.alert import AlertOrder
 from traffic.control import RawReadings
+from traffic.forecasting import Forecast
 from traffic.lanes import UNKNOWN_TURN
 from traffic.readings import LaneBatch, LoopBatch
 from traffic.response import Order
 from traffic.snapshot import Snapshot
+from traffic.trouble import FeedTrouble
 
 FORMAT = 1
 
@@ -122,6 +124,13 @@ def _unpack_lanes(packed: Mapping[str, Any]) -> LaneBatch:
     )
 
 
+def _pack_forecast(forecast: Forecast) -> dict[str, Any]:
+    """A forecast without those of loops: nothing acts on them, they follow from the readings, and
+    their last digits depend on the machine's linear algebra, which would spoil a repetition."""
+    names = (f.name for f in fields(forecast) if f.name != "loops")
+    return {name: _plain(getattr(forecast, name)) for name in names}
+
+
 class Journal:
     """Writes snapshots to a text stream, a line each; `header` says how the run was set up."""
 
@@ -129,6 +138,7 @@ class Journal:
         self._stream = stream
         self._loops: dict[str, tuple[str, ...]] = {}
         self._shown: Mapping[str, Any] = {}
+        self._feed: tuple[FeedTrouble, ...] = ()
         self._write({"kind": "run", "format": FORMAT, **header})
 
     def record(self, snapshot: Snapshot) -> None:
@@ -145,7 +155,7 @@ class Journal:
         if snapshot.is_fresh and snapshot.strategy is not None:
             strategy = snapshot.strategy
             line["quality"] = strategy.readings.quality.tolist()
-            line["forecast"] = _plain(strategy.forecast)
+            line["forecast"] = _pack_forecast(strategy.forecast)
             line["alerts"] = _plain(strategy.alerts)
             line["response"] = _plain(strategy.response)
             line["advisories"] = _plain(strategy.advisories)
@@ -154,6 +164,9 @@ class Journal:
         for name, values in (("wanted", snapshot.wanted), ("vetoes", snapshot.vetoes)):
             if values:
                 line[name] = _plain(values)
+        if snapshot.health.feed != self._feed:
+            line["feed"] = _plain(snapshot.health.feed)
+            self._feed = snapshot.health.feed
         changed = {j: a for j, a in snapshot.shown.items() if a != self._shown.get(j)}
         if changed:
             line["shown"] = _plain(changed)

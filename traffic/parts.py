@@ -11,10 +11,16 @@ from traffic.incidents.detection import IncidentFinding
 from traffic.readings import LoopBatch
 from traffic.response import Order, Response
 from traffic.snapshot import Snapshot
+from traffic.trouble import HealthReport
 
 
 class Health(Protocol):
-    def screen(self, batch: LoopBatch, now_s: float) -> LoopBatch: ...
+    """Is asked each second; gives a labelled batch when the strategic half is due."""
+
+    @property
+    def report(self) -> HealthReport: ...
+
+    def screen(self, batch: LoopBatch | None, now_s: float) -> LoopBatch | None: ...
 
 
 class Estimator(Protocol):

@@ -12,6 +12,7 @@ from traffic.forecasting import Forecast
 from traffic.interlock import Veto
 from traffic.readings import LoopBatch
 from traffic.response import Order, Response
+from traffic.trouble import NOTHING_WATCHED, HealthReport
 
 
 @dataclass(frozen=True)
@@ -40,3 +41,4 @@ class Snapshot:
     shown: Mapping[str, Mapping[str, Aspect]]
     vetoes: tuple[Veto, ...]
     faults: Mapping[str, str]  # junction -> why its controller was not heard
+    health: HealthReport = NOTHING_WATCHED  # loops and feeds that are not trusted

@@ -23,7 +23,7 @@ let language = "zh";
 const opened = new Set();
 const word = (key) => WORDS[language][key] ?? key;
 const find = (id) => document.getElementById(id);
-const clock = (text) => new Date(text).toLocaleTimeString(language, { hour: "2-digit", minute: "2-digit" });
+const clock = (text) => new Date(text).toLocaleTimeString(language, { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
 
 function make(tag, text, kind) {
   const element = document.createElement(tag);
@@ -106,6 +106,9 @@ function speak(chosen) {
   show();
 }
 
-find("language").addEventListener("click", () => speak(language === "zh" ? "en" : "zh"));
-speak("zh");
+find("language").addEventListener("click", () => {
+  speak(language === "zh" ? "en" : "zh");
+  history.replaceState(null, "", `#${language}`);
+});
+speak(location.hash === "#en" ? "en" : "zh");
 setInterval(show, 5000);

@@ -61,18 +61,36 @@ class Course:
         """Forget what was ahead, after a gap that is too long to bridge."""
         self._ahead.clear()
 
-    def update(self, time_s: float, values: Floats, expected: Floats | None, learn: bool) -> Moment:
-        """Take in one interval's readings (D); `expected` was forecast for it, in scales."""
+    def prime(self, times_s: NDArray[np.float64], values: Floats) -> None:
+        """Take in a day that is known already, T x D, before the first update."""
+        for time_s, row in zip(times_s.tolist(), values, strict=True):
+            self._learn(*self._locate(time_s), row)
+
+    def _learn(self, slot: int, kind: int, values: Floats) -> None:
+        self._profile.learn(slot, kind, values)
+        # The scale is a detector's mean over its first day, and then stays: sums are in it.
+        young = ~np.isnan(values) & (self._count < self._slots)
+        self._sum[young] += values[young]
+        self._count[young] += 1
+        mean = self._sum[young] / self._count[young]
+        self._scale[young] = np.maximum(mean, self._least_scale)
+
+    def update(
+        self,
+        time_s: float,
+        values: Floats,
+        expected: Floats | None,
+        learn: bool,
+        disowned: Flags | None = None,
+    ) -> Moment:
+        """Take in one interval's readings (D); `expected` was forecast for it, in scales.
+
+        `disowned` (D) are those whose last readings turn out to have been wrong.
+        """
         known = ~np.isnan(values)
         slot, kind = self._locate(time_s)
         if learn:
-            self._profile.learn(slot, kind, values)
-            # The scale is a detector's mean over its first day, and then stays: sums are in it.
-            young = known & (self._count < self._slots)
-            self._sum[young] += values[young]
-            self._count[young] += 1
-            mean = self._sum[young] / self._count[young]
-            self._scale[young] = np.maximum(mean, self._least_scale)
+            self._learn(slot, kind, values)
         heard = self._count > 0
         # Each interval keeps the profile that it had when it was first forecast, so that what a
         # detector is off by means the same for everyone who looks at that interval.
@@ -85,7 +103,11 @@ class Course:
         # A detector heard for the first time has no profile yet: its scale is the best guess.
         profiles = np.where(np.isnan(profiles), np.float32(1), profiles)
         measured = np.where(known & heard, values / self._scale, np.float32(np.nan))
-        value = self._fill(measured, profiles[0, 0] if expected is None else expected)
+        profile = profiles[0, 0]
+        likely = profile if expected is None else expected
+        if disowned is not None:
+            likely = np.where(disowned, self._expect_anew(measured, profile), likely)
+        value = self._fill(measured, likely)
         return Moment(
             slot / self._slots, measured, value, ~known, profiles, self._scale.copy(), heard
         )
@@ -97,6 +119,13 @@ class Course:
 
     def _look_up(self, time_s: float, step: int) -> Floats:
         return self._profile.look_up(*self._locate(time_s + step * self._interval_s))
+
+    def _expect_anew(self, measured: Floats, profile: Floats) -> Floats:
+        """Return the profile, off by as much as the neighbors are off theirs."""
+        if self._neighbors is None:
+            return profile
+        off = np.nan_to_num(self._neighbors.average(measured - profile))
+        return np.asarray(np.maximum(profile + off, 0), np.float32)
 
     def _fill(self, measured: Floats, expected: Floats) -> Floats:
         """Fill gaps with what was expected and part of what surprised the neighbors."""

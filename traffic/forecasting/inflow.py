@@ -8,7 +8,8 @@ trusted is learned from the errors of those made before.
 
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import KW_ONLY, dataclass, fields
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,9 @@ from traffic.flows import find_known
 from traffic.model import Bottleneck, ModelError, Network
 from traffic.readings import LoopBatch, Quality
 from traffic.units import SECONDS_PER_HOUR, to_vph
+
+if TYPE_CHECKING:
+    from traffic.forecasting.outlook import LoopOutlook
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
@@ -41,6 +45,11 @@ class Forecast:
     lead_s: tuple[float, ...]  # H
     inflow_vph: Floats  # B x H x 3, quantiles .1 .5 .9
     breakdown_chance: Floats  # B x H, 0..1
+    _: KW_ONLY
+    # B x H, share of inflows within the outer quantiles of late; NaN until they have been judged
+    coverage: Floats | None = None
+    trusted: Flags | None = None  # B x H, that share is near what the quantiles promise
+    loops: "LoopOutlook | None" = None  # of every loop, once an interval is over
 
     def __post_init__(self) -> None:
         self.inflow_vph.flags.writeable = False
@@ -66,6 +75,8 @@ class ForecastSettings:
     prior_errors: float = 40.0  # how many own errors the first guess of the spread is worth
     errors_s: float = 3600.0  # time constant of own errors
     least_share: float = 0.5  # of the usual inflow that good loops must see
+    judged_s: float = 900.0  # that forecasts were held against what came, until they are trusted
+    least_coverage: float = 0.6  # by the outer quantiles, which promise 0.8
 
     def __post_init__(self) -> None:
         problems = [
@@ -77,8 +88,9 @@ class ForecastSettings:
             problems.append(f"lead_s {self.lead_s} must be above 0, and at least one")
         if list(self.lead_s) != sorted(set(self.lead_s)):
             problems.append(f"lead_s {self.lead_s} must rise")
-        if self.least_share > 1:
-            problems.append(f"least_share {self.least_share} must be at most 1")
+        for name in ("least_share", "least_coverage"):
+            if getattr(self, name) > 1:
+                problems.append(f"{name} {getattr(self, name)} must be at most 1")
         if problems:
             raise ModelError("forecast settings", problems)
 
@@ -177,10 +189,14 @@ class Forecaster:
         leads = self._settings.lead_s
         inflow = np.full((len(self._ids), len(leads), 3), np.nan)
         chance = np.full((len(self._ids), len(leads)), np.nan)
+        coverage, trusted = np.full_like(chance, np.nan), np.zeros(chance.shape, bool)
         for i, each in enumerate(self._inflows):
             each.hear(heard, batch.end_s, batch.interval_s)
             inflow[i], chance[i] = each.forecast()
-        return Forecast(batch.end_s, self._ids, leads, inflow, chance)
+            coverage[i], trusted[i] = each.coverage, each.trusted
+        return Forecast(
+            batch.end_s, self._ids, leads, inflow, chance, coverage=coverage, trusted=trusted
+        )
 
 
 class _Inflow:
@@ -202,10 +218,25 @@ class _Inflow:
         self._level, self._trend = np.zeros(size), np.zeros(size)  # F: veh/h, veh/h per s
         self._today_veh = self._usual_veh = settings.ratio_prior_veh
         self._past: deque[Floats] = deque()  # F each, veh/h at the feeders, newest last
-        self._made: deque[Floats] = deque()  # H each, own forecasts, newest last
+        self._made: deque[Floats] = deque()  # H x 3 each, own forecasts, newest last
         self._error_sum = np.zeros(len(settings.lead_s))
         self._error_weight = np.zeros(len(settings.lead_s))
+        self._inside = np.zeros(len(settings.lead_s))
+        self._judged_s = np.zeros(len(settings.lead_s))
         self._filled_share = 1.0
+
+    @property
+    def coverage(self) -> Floats:
+        """Share of inflows within the outer quantiles of late, H; NaN until one has come."""
+        known = self._error_weight > 0
+        share = self._inside / np.where(known, self._error_weight, 1.0)
+        return np.where(known, share, np.nan)
+
+    @property
+    def trusted(self) -> Flags:
+        """Whether the quantiles have been judged for long enough and hold, H."""
+        s = self._settings
+        return np.asarray((self._judged_s >= s.judged_s) & (self.coverage >= s.least_coverage))
 
     def hear(self, heard: dict[str, float], now_s: float, interval_s: float) -> None:
         """Take one interval's counts into memory, level, trend and today's ratio."""
@@ -274,11 +305,10 @@ class _Inflow:
         has_usual = self._usual_veh > s.ratio_prior_veh + s.ratio_least_veh
         ready_s = s.settle_s + (0.0 if has_usual else s.warm_up_s)
         if self._heard_s <= ready_s or self._filled_share > 1 - s.least_share:
-            self._made.append(nothing[1])
+            self._made.append(nothing[0])
             return nothing
         self._learn_errors()
         mean_vph = self._window_vph(leads)
-        self._made.append(mean_vph)
         # First guess: counts are Poisson, both those to come within the window and those that
         # told the level or the ratio; and a course that may turn.
         to_come_veh = mean_vph * s.window_s / SECONDS_PER_HOUR
@@ -293,6 +323,7 @@ class _Inflow:
         )
         spread = np.maximum(spread, 1.0) / np.sqrt(1 - self._filled_share)
         inflow = mean_vph[:, None] + spread[:, None] * np.array([-Z90, 0.0, Z90])
+        self._made.append(np.maximum(inflow, 0.0))
         return np.maximum(inflow, 0.0), ndtr((mean_vph - self._capacity_vph) / spread)
 
     def _window_vph(self, leads: Floats) -> Floats:
@@ -326,7 +357,9 @@ class _Inflow:
         keep = np.exp(-self._interval_s / s.errors_s)
         for h, lead_s in enumerate(s.lead_s):
             steps = round(lead_s / self._interval_s)
-            if len(self._made) >= steps and not np.isnan(self._made[-steps][h]):
-                error = self._made[-steps][h] - came_vph
-                self._error_sum[h] = keep * self._error_sum[h] + error**2
+            if len(self._made) >= steps and not np.isnan(self._made[-steps][h, 1]):
+                low, mean, high = self._made[-steps][h]
+                self._error_sum[h] = keep * self._error_sum[h] + (mean - came_vph) ** 2
                 self._error_weight[h] = keep * self._error_weight[h] + 1
+                self._inside[h] = keep * self._inside[h] + (low <= came_vph <= high)
+                self._judged_s[h] += self._interval_s

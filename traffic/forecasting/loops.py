@@ -18,12 +18,13 @@ from traffic.forecasting.learned import Learned, put_back, take_out
 from traffic.forecasting.neighbors import Neighbors
 from traffic.forecasting.onset import Chance, Onset
 from traffic.forecasting.settings import LoopForecastSettings
-from traffic.forecasting.spread import QUANTILES, Band, Spread, Watch
+from traffic.forecasting.spread import QUANTILES, TURNS, Band, Spread, Watch
 
 Floats = NDArray[np.float32]
 Flags = NDArray[np.bool_]
 
 MIXTURE = "mixture"  # of the experts, as the one who speaks
+_ARRAYS = ("value", "quantiles", "trusted", "onset_chance", "estimated", "judged", "coverage")
 
 
 class Learning(Enum):
@@ -38,21 +39,23 @@ class Learning(Enum):
 class LoopForecast:
     """What D detectors will measure at H lead times; arrays are set read-only.
 
-    Values are in the unit of the readings; NaN for a detector that was never heard, and quantiles
-    and chances too until a whole window has been seen.
+    Values are in the unit of the readings; NaN for a detector that was never heard. Quantiles are
+    NaN too until the lead time has been judged a few times, chances until a window has been seen.
     """
 
     time_s: float
     lead_s: tuple[float, ...]  # H
     value: Floats  # H x D, expected
     quantiles: Floats  # 3 x H x D, at QUANTILES
-    trusted: Flags  # H x D, the outer quantiles have covered of late what they promise
+    trusted: Flags  # H x D, judged, and the outer quantiles cover of late what they promise
     onset_chance: Floats  # D, 0..1; NaN where it is slow already or was not measured
     estimated: Flags  # D, the newest reading was missing and has been filled in
     model: tuple[str, ...]  # H, which model speaks
+    judged: NDArray[np.int32]  # H, intervals whose outcome was held against what had been said
+    coverage: NDArray[np.float64]  # H, share of outcomes within the outer quantiles of late
 
     def __post_init__(self) -> None:
-        for name in ("value", "quantiles", "trusted", "onset_chance", "estimated"):
+        for name in _ARRAYS:
             getattr(self, name).flags.writeable = False
 
 
@@ -101,7 +104,9 @@ class LoopForecaster:
         )  # fmt: skip
         self._experts = Experts(detectors, s, neighbors, extra=s.leads + 1)
         self._spread = Spread(s.leads, s.spread_forgetting, s.coverage_gain)
-        self._watch = Watch(detectors, s.leads, s.watch, s.least_coverage, s.least_own_coverage)
+        self._watch = Watch(
+            detectors, s.leads, s.watch, s.least_coverage, s.least_own_coverage, s.watch_begin
+        )
         self._plain = count_features(s.leads)
         self._onset: Onset | None = None
         self._limits = (
@@ -139,11 +144,18 @@ class LoopForecaster:
         """
         put_back(self, learned)
 
-    def update(self, time_s: float, values: Floats, learn: Learning = Learning.ALL) -> LoopForecast:
+    def update(
+        self,
+        time_s: float,
+        values: Floats,
+        learn: Learning = Learning.ALL,
+        disowned: Flags | None = None,
+    ) -> LoopForecast:
         """Take in what was measured in the interval that ends at a time (D, NaN where nothing was).
 
-        Raises ValueError when the time does not follow the last one by whole intervals, or the
-        values do not fit.
+        `disowned` (D) are detectors that have been found to fail: what they said before was wrong
+        too, and is not carried on. Raises ValueError when the time does not follow the last one by
+        whole intervals, or the values do not fit.
         """
         interval_s = self.settings.interval_s
         if values.shape != (self._size,):
@@ -159,7 +171,18 @@ class LoopForecaster:
             nothing = np.full(self._size, np.nan, np.float32)
             for missed in range(round(steps) - 1, 0, -1):
                 self._step(time_s - missed * interval_s, nothing, learn)
-        return self._step(time_s, values.astype(np.float32), learn)
+        return self._step(time_s, values.astype(np.float32), learn, disowned)
+
+    def prime(self, times_s: NDArray[np.float64], values: Floats) -> None:
+        """Begin from a day that is known already: its profile, and nothing else, is taken over.
+
+        `values` (T x D, NaN where nothing is known) are those of the intervals that end at the
+        times. Raises ValueError when the values do not fit.
+        """
+        if values.shape != (len(times_s), self._size):
+            shape = (len(times_s), self._size)
+            raise ValueError(f"values have shape {values.shape}, expected {shape}")
+        self._course.prime(times_s, values.astype(np.float32))
 
     def _restart(self) -> None:
         """Begin a new window after a gap; what was learned stays."""
@@ -169,9 +192,13 @@ class LoopForecaster:
         self._issues.clear()
         self._came.clear()
 
-    def _step(self, time_s: float, values: Floats, learn: Learning) -> LoopForecast:
+    def _step(
+        self, time_s: float, values: Floats, learn: Learning, disowned: Flags | None = None
+    ) -> LoopForecast:
         self._time_s = time_s
-        moment = self._course.update(time_s, values, self._expected, learn is Learning.ALL)
+        moment = self._course.update(
+            time_s, values, self._expected, learn is Learning.ALL, disowned
+        )
         self._came.append(moment.measured)
         if learn is not Learning.NOTHING:
             self._hold(learn)
@@ -214,7 +241,10 @@ class LoopForecaster:
         quantiles = np.full((len(QUANTILES), *value.shape), np.nan, np.float32)
         chance, model = np.full(self._size, np.nan, np.float32), ("persistence",) * s.leads
         if issue is not None:
-            value, quantiles, model = issue.value, issue.band.quantiles, issue.model
+            value, model = issue.value, issue.model
+            # Before errors are known at a lead time its quantiles mean nothing.
+            is_known = self._watch.judged >= TURNS
+            quantiles[:, is_known] = issue.band.quantiles[:, is_known]
             if issue.chance is not None:
                 chance = issue.chance.chance
         self._expected = value[0]
@@ -227,6 +257,7 @@ class LoopForecaster:
         return LoopForecast(
             time_s, self._lead_s, scale(value), scale(quantiles), trusted,
             np.where(moment.heard, chance, np.float32(np.nan)), moment.estimated.copy(), model,
+            self._watch.judged.copy(), self._watch.coverage,
         )  # fmt: skip
 
     def _hold(self, learn: Learning) -> None:

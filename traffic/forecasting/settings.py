@@ -35,6 +35,7 @@ class LoopForecastSettings:
     spread_forgetting: float = 0.999  # per interval, of errors in bins
     coverage_gain: float = 0.02  # how fast outer quantiles move when they cover too little
     watch: float = 144.0  # intervals that the live check of coverage remembers
+    watch_begin: float = 12.0  # intervals judged before anything can be trusted
     least_coverage: float = 0.8  # of a lead time, to be trusted
     least_own_coverage: float = 0.6  # of a detector, to be trusted
     trial_memory: float = 288.0  # intervals by which a challenger is judged

@@ -128,19 +128,32 @@ def _read(shares: Doubles, wanted: Doubles) -> Doubles:
 class Watch:
     """Says which forecasts still cover what they promise, by lead time and by detector."""
 
-    LEARNED = ("_lead", "_detector", "trusted_leads", "trusted_detectors")
+    LEARNED = (
+        "_lead", "_detector", "judged", "_judged_detectors", "trusted_leads", "trusted_detectors",
+    )  # fmt: skip
 
     def __init__(
-        self, detectors: int, leads: int, memory: float, least: float, least_own: float
+        self,
+        detectors: int,
+        leads: int,
+        memory: float,
+        least: float,
+        least_own: float,
+        begin: float = 12.0,
     ) -> None:
-        """`memory` in intervals; `least` coverage of a lead time, `least_own` of a detector."""
-        self._keep = np.exp(-1 / memory)
+        """`memory` in intervals; `least` coverage of a lead time, `least_own` of a detector.
+
+        Nothing is trusted before it has been judged for `begin` intervals.
+        """
+        self._forget, self._begin = 1 - float(np.exp(-1 / memory)), begin
         self._least, self._least_own = least, least_own
-        # Begins as promised, as if that had been seen for as long as is remembered.
+        # Begins as promised, as if that had been seen for `begin` intervals.
         self._lead = np.full(leads, PROMISED)
         self._detector = np.full(detectors, PROMISED, np.float32)
-        self.trusted_leads = np.ones(leads, bool)
-        self.trusted_detectors = np.ones(detectors, bool)
+        self.judged = np.zeros(leads, np.int32)  # intervals in which something came
+        self._judged_detectors = np.zeros(detectors, np.int32)
+        self.trusted_leads = np.zeros(leads, bool)
+        self.trusted_detectors = np.zeros(detectors, bool)
 
     @property
     def coverage(self) -> Doubles:
@@ -152,12 +165,20 @@ class Watch:
         total = known.sum(axis=1)
         seen = total > 0
         share = (inside & known).sum(axis=1) / np.maximum(total, 1)
-        self._lead[seen] += (1 - self._keep) * (share - self._lead)[seen]
+        self.judged[seen] += 1
+        self._lead[seen] += (self._gain(self.judged) * (share - self._lead))[seen]
         heard = known.sum(axis=0)
+        self._judged_detectors += heard > 0
         own = (inside & known).sum(axis=0) / np.maximum(heard, 1)
-        moved = np.float32(1 - self._keep) * (own - self._detector)
+        moved = self._gain(self._judged_detectors) * (own - self._detector)
         self._detector += np.where(heard > 0, moved, 0).astype(np.float32)
         # Trust comes back a little above where it went.
         self.trusted_leads = self._lead >= self._least + 0.01 * ~self.trusted_leads
+        self.trusted_leads &= self.judged >= self._begin
         again = 0.01 * ~self.trusted_detectors
         self.trusted_detectors = self._detector >= self._least_own + again
+        self.trusted_detectors &= self._judged_detectors >= self._begin
+
+    def _gain(self, judged: NDArray[np.int32]) -> Doubles:
+        """Return the weight of the newest: that of a plain mean until the memory is full."""
+        return np.maximum(1 / (self._begin + judged), self._forget)
