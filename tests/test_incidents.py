@@ -233,8 +233,8 @@ def test_a_blocked_lane_is_found_named_and_cleared() -> None:
     assert last.probability > 0.5
     assert list(last.evidence)
     assert set(last.loops) == {f"m{s}.{lane}" for s in (0, 1) for lane in range(3)}
-    assert "lane 1" in last.text["en"]
-    assert "车道" in last.text["zh"]
+    assert "between the loops at m0 250 m and m1 250 m, lane 2 from the right" in last.text["en"]
+    assert "m0 250 米与 m1 250 米线圈之间，右起第 2 车道" in last.text["zh"]
     told = [f for _ in range(60) for f in detector.update(road.batch())]
     assert told[-1].cleared_s is not None
     assert [f.cleared_s for f in told].count(None) == len(told) - 1

@@ -124,7 +124,7 @@ def test_one_that_takes_too_long_is_not_heard(name: str) -> None:
     journal = cast(Any, type("Journal", (), {"record": lambda self, snapshot: None})())
     engine = Engine(
         field,
-        *(unused,) * 5,
+        *(unused,) * 7,
         (CONTROLLERS[name](LANED, "J2"),),
         Interlock([junction], {"J2": plan}, 0),
         unused,
@@ -174,7 +174,7 @@ def test_a_team_that_fails_leaves_all_its_junctions_to_their_safe_plans(
     journal = cast(Any, type("Journal", (), {"record": lambda self, snapshot: None})())
     engine = Engine(
         field,
-        *(unused,) * 5,
+        *(unused,) * 7,
         (),
         Interlock(junctions, TOWN.plans, 0),
         unused,

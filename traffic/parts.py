@@ -17,6 +17,12 @@ class Health(Protocol):
     def screen(self, batch: LoopBatch, now_s: float) -> LoopBatch: ...
 
 
+class StandIns(Protocol):
+    """Estimates what no trusted loop tells any more where a response has to look."""
+
+    def fill(self, batch: LoopBatch) -> LoopBatch: ...
+
+
 class Estimator(Protocol):
     def update(self, batch: LoopBatch) -> State: ...
 
@@ -43,6 +49,7 @@ class Congestion(Protocol):
         state: State,
         forecast: Forecast,
         orders: tuple[AlertOrder, ...],
+        findings: tuple[IncidentFinding, ...],
     ) -> tuple[Alert, ...]: ...
 
 
