@@ -96,8 +96,10 @@ class HealthScreen:
     | fault | onset | clears |
     |---|---|---|
     | no hits | silent while neighbors say that 40 vehicles came, or for hours | at a vehicle |
+    | | a cross-section in all lanes, while stations around get their usual traffic | |
     | chatter | over 4,560 veh/h, or twice too little occupancy for the count | 10 min without |
     | locked on | full, uncounted, while neighbors' traffic moves | 10 min without |
+    | | a cross-section in all lanes, while those after it get their usual traffic | |
     | no change | count, occupancy and speed repeat, not empty, not full | at a change |
     | occupancy spike | not in 0..1, or a jump with no vehicle to cause it | 10 min without |
     | drifting | vehicles 1.3 times as long, or short, as they used to be | within 1.15 |
