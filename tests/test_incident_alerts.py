@@ -69,6 +69,15 @@ def test_the_alert_clears_a_while_after_the_finding_and_outlives_a_flicker() -> 
     assert anew.id != first.id
 
 
+def test_a_neighbor_found_while_the_alert_still_stands_is_the_same_event() -> None:
+    desk = Desk()
+    (first,) = desk.run(2, STREET)
+    desk.run(2)
+    (again,) = desk.run(1, find("incident@5", "side"))
+    assert again.id == first.id
+    assert again.cleared_s is None
+
+
 def test_neighbors_of_one_event_share_its_alert_and_others_do_not() -> None:
     desk = Desk()
     (alert,) = desk.run(1, STREET)
@@ -166,6 +175,9 @@ def test_an_officer_acknowledges_snoozes_escalates_and_clears_it_as_any_other() 
     (cleared,) = desk.run(0.5, STREET, orders=(desk.order("clear", alert.id),))
     assert (cleared.cleared_by, cleared.cleared_s) == ("Li Wei", desk.now_s)
     assert desk.run(20, STREET) == ()
+    for _ in range(3):  # nor when it flickers
+        assert desk.run(1) == ()
+        assert desk.run(1, STREET) == ()
     (news,) = desk.run(0.5, STREET, find("incident@7", "side"))
     assert news.id != alert.id
     assert [line["en"] for line in news.evidence] == ["between side and side: blocked (chance 80%)"]

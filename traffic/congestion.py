@@ -97,11 +97,9 @@ class Congestion:
         return (*self._watches.values(), *self._blockages.values())
 
     def _forget(self) -> None:
-        """Drop events that are over, and whose they were."""
-        over = [name for name, one in self._blockages.items() if one.is_done]
-        for name in over:
-            done = self._blockages.pop(name)
-            self._owners = {f: one for f, one in self._owners.items() if one is not done}
+        """Drop events that are over, and whose findings were whose."""
+        self._owners = {f: one for f, one in self._owners.items() if not one.event.is_gone}
+        self._blockages = {n: one for n, one in self._blockages.items() if not one.is_done}
 
     def _follow(self, order: AlertOrder, now_s: float) -> str | None:
         """Carry out an order; return why it cannot be, if it cannot."""

@@ -31,7 +31,9 @@ class Event:
         self._latest: dict[str, IncidentFinding] = {}  # finding -> as it last stood
         self._chances: dict[str, deque[float]] = {}  # of the last intervals, newest last
         self._dismissed: set[str] = set()  # findings that an operator has cleared
+        self._where: dict[str, tuple[str, ...]] = {}  # finding -> links, of the whole event
         self._quiet_s = np.inf  # without any that is to be told
+        self._empty_s = np.inf  # without any
         self.first: IncidentFinding | None = None  # by which the event is named
 
     def hear(self, findings: Iterable[IncidentFinding], interval_s: float) -> None:
@@ -43,11 +45,16 @@ class Event:
                 self._chances.pop(finding.id, None)
                 continue
             self._latest[finding.id] = finding
+            self._where[finding.id] = finding.links
             self._chances.setdefault(finding.id, deque(maxlen=kept)).append(finding.probability)
         standing = self.standing
         if standing and self.is_over:
             self.first = standing[0]
         self._quiet_s = 0.0 if standing else self._quiet_s + interval_s
+        self._empty_s = 0.0 if self._latest else self._empty_s + interval_s
+        if self.is_gone:
+            self._where.clear()
+            self._dismissed.clear()
 
     @property
     def standing(self) -> tuple[IncidentFinding, ...]:
@@ -55,9 +62,9 @@ class Event:
         return tuple(f for f in self._latest.values() if f.id not in self._dismissed)
 
     @property
-    def is_empty(self) -> bool:
-        """Whether nothing stands, be it dismissed or not."""
-        return not self._latest
+    def is_gone(self) -> bool:
+        """Whether for a while nothing has stood, be it dismissed or not."""
+        return self._empty_s >= self._settings.incident_clear_s
 
     @property
     def is_over(self) -> bool:
@@ -70,13 +77,13 @@ class Event:
         self._quiet_s = np.inf
 
     def is_near(self, finding: IncidentFinding) -> bool:
-        """Whether it lies on, or next to, what is found now."""
-        turns = self._network.turns
+        """Whether it lies on, or next to, what belongs to the event."""
+        turns, links = self._network.turns, finding.links
         return any(
-            bool(set(one.links) & set(finding.links))
-            or (one.links[-1], finding.links[0]) in turns
-            or (finding.links[-1], one.links[0]) in turns
-            for one in self._latest.values()
+            bool(set(one) & set(links))
+            or (one[-1], links[0]) in turns
+            or (links[-1], one[0]) in turns
+            for one in self._where.values()
         )
 
     def find_chance(self, finding: IncidentFinding) -> float:
@@ -110,7 +117,7 @@ class Blockage:
     @property
     def is_done(self) -> bool:
         """Whether there is nothing left to tell, and nothing that stands unsaid."""
-        return self.alert is None and self.event.is_over and self.event.is_empty
+        return self.alert is None and self.event.is_gone
 
     def update(self, batch: LoopBatch, findings: Iterable[IncidentFinding]) -> Alert | None:
         """Return the alert when it is open or was cleared just now."""
