@@ -1,25 +1,31 @@
 """What an officer is told of blocked lanes: one alert an event, with its place, and its end."""
 
+import io
+import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from incident_desk import NETWORK, Desk, find
+from incident_desk import NETWORK, Desk, build_batch, find
 from test_incidents import NETWORK as ROAD_NETWORK
 from test_incidents import Road, teach
 
 from traffic.alerts.alert import ALERT_ORDERS, Cause, Level, Severity
 from traffic.alerts.settings import CongestionSettings
 from traffic.congestion import Congestion
+from traffic.control import RawReadings
 from traffic.estimation import Estimator
 from traffic.forecasting import Forecast
 from traffic.incidents.detection import IncidentDetector, IncidentFinding
 from traffic.incidents.raising import SAME_EVENT_S
+from traffic.journal import Journal
 from traffic.model import ModelError
 from traffic.policy import Policy
 from traffic.readings import LoopBatch
+from traffic.response import Response
+from traffic.snapshot import Snapshot, Strategy
 
 STREET = find("incident@1", "street")
 BELOW = find("incident@2", "m5", "m6")  # after the bottleneck
@@ -293,6 +299,20 @@ def test_loops_that_a_batch_lacks_are_missing_and_in_any_order() -> None:
             batch.quality[keep],
         )  # fmt: skip
         assert partial.update(part) == whole.update(batch)
+
+
+def test_the_journal_keeps_what_was_found() -> None:
+    batch = build_batch(30.0)
+    nothing = Forecast(30.0, (), (), np.zeros((0, 0, 3)), np.zeros((0, 0)))
+    state = Estimator(NETWORK).update(batch)
+    strategy = Strategy(batch, state, nothing, (), Response(30.0), (), (), (STREET,))
+    stream = io.StringIO()
+    raw = RawReadings(30.0, batch, batch, {})
+    Journal(stream, {}).record(Snapshot(30.0, raw, (), strategy, True, (), {}, (), {}))
+    (finding,) = json.loads(stream.getvalue().splitlines()[-1])["findings"]
+    assert (finding["id"], finding["probability"], finding["place"]["zh"]) == (
+        "incident@1", 0.8, "street 与 street 之间",
+    )  # fmt: skip
 
 
 def test_thresholds_of_incidents_are_settings_like_all_others() -> None:
