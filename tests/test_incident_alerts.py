@@ -204,6 +204,10 @@ def test_a_warning_cleared_by_an_officer_does_not_come_back_with_a_suspicion() -
     desk.run(0.5, chance=0.9, orders=(desk.order("clear", alert.id),))
     for told in (desk.run(1, BELOW, chance=0.9), desk.run(9, BELOW, chance=0.9)):
         assert [one.level for one in told] == [Level.SUSPECTED]
+        assert told[0].expected_onset_s is None
+    desk.run(11, BELOW)  # its reason has gone
+    (anew,) = desk.run(3, BELOW, chance=0.9)
+    assert anew.level is Level.WARNING
 
 
 PLACES = (STREET, find("incident@5", "side"), BELOW, NEAR, FAR, find("incident@8", "m7", "m8"))

@@ -111,7 +111,8 @@ class BottleneckWatch:
             level = Level.WARNING
         elif self.event.standing:
             level = Level.SUSPECTED
-        if level is None and self._low_s >= s.clear_s and self._free_s >= s.free_s:
+        is_less = level is None or level is Level.SUSPECTED
+        if is_less and self._low_s >= s.clear_s and self._free_s >= s.free_s:
             self._barred = None
         if level is not None and self._is_barred(level):
             level = Level.SUSPECTED if self.event.standing else None
@@ -180,6 +181,7 @@ class BottleneckWatch:
             alert = replace(before, updated_s=now_s, breakdown_chance=chance)
             if level is not None and level.rank > before.level.rank:
                 alert = replace(alert, level=level, snoozed_until_s=None)
+                self._barred = None
                 if before.level is Level.SUSPECTED:
                     alert = replace(alert, warned_s=now_s)
             if onset_s is not None:
@@ -202,7 +204,7 @@ class BottleneckWatch:
                     warned_s=alert.warned_s if is_over else None,
                     expected_onset_s=alert.expected_onset_s if is_over else None,
                 )
-        if alert.level is Level.CONFIRMED:
+        if alert.level is not Level.WARNING:
             alert = replace(alert, expected_onset_s=None)
         return alert
 
