@@ -96,9 +96,9 @@ class Event:
         """Of the surest finding that stands, None without any."""
         return max((self.find_chance(one) for one in self.standing), default=None)
 
-    def tell(self, findings: Iterable[IncidentFinding]) -> tuple[Line, ...]:
-        """Return a line of evidence for each of the findings that stand."""
-        return tuple(tell_blockage(one, self.find_chance(one)) for one in findings)
+    def tell(self, finding: IncidentFinding) -> Line:
+        """Return the line of evidence of a finding that stands."""
+        return tell_blockage(finding, self.find_chance(finding))
 
 
 class Blockage:
@@ -174,7 +174,7 @@ class Blockage:
         if first is None:
             return alert
         if standing:
-            lines = self.event.tell(standing)
+            lines = tuple(self.event.tell(one) for one in standing)
             loops = tuple(dict.fromkeys(loop for one in standing for loop in one.loops))
             readings = list_readings(batch, loops)
             alert = replace(alert, evidence=lines, readings=readings)

@@ -18,6 +18,7 @@ from traffic.alerts.orders import CLEAR, follow_order
 from traffic.alerts.settings import CongestionSettings
 from traffic.alerts.texts import (
     tell_alert,
+    tell_ended,
     tell_inflow,
     tell_speed,
     tell_stand_in,
@@ -32,6 +33,8 @@ from traffic.warning.standins import BEYOND_M, Look, WatchPost
 from traffic.warning.stations import find_stations
 
 NEAR_M = 1200.0  # upstream of a bottleneck: a lane blocked within is an event of the bottleneck
+
+TOLD = 3  # findings in the evidence, the latest
 
 
 class BottleneckWatch:
@@ -54,6 +57,7 @@ class BottleneckWatch:
         self._loops = tuple(dict.fromkeys((*bottleneck.watch, *bottleneck.feeders)))
         self.alert: Alert | None = None
         self._confirmed_s = np.inf  # when the alert was confirmed
+        self._behind: dict[str, IncidentFinding] = {}  # findings that the alert rests on, of late
         self._closed_by: str | None = None  # who has just cleared the alert
         self._barred: Level | None = None  # up to which level nothing is raised for now
         self._calmer_s = 0.0
@@ -122,12 +126,10 @@ class BottleneckWatch:
             return None
         if alert.level is Level.CONFIRMED and not was_confirmed:
             self._confirmed_s = now_s
+        self._follow_findings(alert, findings)
         alert = replace(
             alert,
-            evidence=(
-                *self._tell_evidence(forecast, row, speed_mps, look),
-                *self.event.tell(self._list_believed(alert)),
-            ),
+            evidence=self._tell_evidence(forecast, row, speed_mps, look),
             readings=list_readings(batch, self._list_loops(alert, look)),
             confidence=look.confidence,
         )
@@ -163,6 +165,7 @@ class BottleneckWatch:
             if level is not Level.SUSPECTED:
                 self._barred = None
             self._calmer_s = 0.0
+            self._behind.clear()
             alert = Alert(
                 id=f"{self.bottleneck.id}@{now_s:.0f}",
                 bottleneck=self.bottleneck.id,
@@ -260,6 +263,14 @@ class BottleneckWatch:
             if one.found_s < self._confirmed_s or (self._find_back_m(one) or 0.0) < 0
         )
 
+    def _follow_findings(self, alert: Alert, findings: Sequence[IncidentFinding]) -> None:
+        """Keep what the alert rests on, also after it has ended: the cause stays, too."""
+        ended = [f for f in findings if f.cleared_s is not None and f.id in self._behind]
+        for finding in (*self._list_believed(alert), *ended):
+            self._behind[finding.id] = finding
+        for name in list(self._behind)[:-TOLD]:
+            del self._behind[name]
+
     def _list_loops(self, alert: Alert, look: Look) -> tuple[str, ...]:
         """Return the loops behind the alert, those that stand in for others and findings' too."""
         seen = (loop for station in look.stations for loop in station.loops)
@@ -292,4 +303,7 @@ class BottleneckWatch:
         if speed_mps is not None:
             told.append(tell_speed(speed_mps))
         told += [tell_stand_in(one) for one in look.stand_ins]
+        for finding in self._behind.values():
+            is_ended = finding.cleared_s is not None
+            told.append(tell_ended(finding) if is_ended else self.event.tell(finding))
         return tuple(told)

@@ -78,6 +78,16 @@ def tell_blockage(finding: IncidentFinding, chance: float) -> dict[str, str]:
     }
 
 
+def tell_ended(finding: IncidentFinding) -> dict[str, str]:
+    """Return where a lane was blocked, and until when it seemed so, by language."""
+    since, until = to_clock(finding.onset_s), to_clock(finding.cleared_s or finding.found_s)
+    return {
+        "en": f"{finding.place['en']}: probably blocked since about {since}, "
+        f"no longer seen since {until}",
+        "zh": f"{finding.place['zh']}：约 {since} 起可能受阻，{until} 起已无迹象",
+    }
+
+
 def tell_suspicion(
     alert: Alert, place: Mapping[str, str], since_s: float, chance: float | None
 ) -> dict[str, str]:
