@@ -109,9 +109,10 @@ class IncidentDetector:
     """Finds blockages in screened batches; call `update` once for each batch, in order.
 
     `usual` is what the city's loops read on other days; it goes on learning here, but from no
-    section under suspicion. `threshold` comes from find_threshold for an operator's budget,
-    `noise` from find_noise. Raises
-    ModelError with all problems at once.
+    section under suspicion. Of streets nothing is said at a time of day that was never heard
+    before: turns and signals divide their traffic in ways that only the usual tells. `threshold`
+    comes from find_threshold for an operator's budget, `noise` from find_noise. Raises ModelError
+    with all problems at once.
     """
 
     def __init__(
@@ -158,6 +159,7 @@ class IncidentDetector:
         """
         batch = arrange_loops(batch, self._loops)
         levels = self._suspicion.update(batch, self._usual)
+        levels = np.where(self._can_judge(batch), levels, 0.0)
         new = np.isnan(self._since_s) & (levels > 0)
         self._since_s[new] = batch.end_s - batch.interval_s
         self._since_s[levels <= 0] = np.nan
@@ -181,6 +183,16 @@ class IncidentDetector:
             told.append(latest)
         self._learn(batch, levels)
         return tuple(told)
+
+    def _can_judge(self, batch: LoopBatch) -> NDArray[np.bool_]:
+        """Return of which sections (S) enough is known at this time of day."""
+        heard = self._usual.normal.knows(batch.end_s - batch.interval_s / 2, batch.interval_s)
+        return np.array(
+            [
+                section.kind is SectionKind.MAINLINE or bool(heard[loops].all())
+                for section, loops in zip(self.sections, self._of_loop, strict=True)
+            ]
+        )
 
     def _learn(self, batch: LoopBatch, levels: Floats) -> None:
         believed = np.ones(len(self._loops), bool)
