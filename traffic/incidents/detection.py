@@ -146,6 +146,7 @@ class IncidentDetector:
             np.array([loops.index(d) for station in s.stations for d in station], int)
             for s in self.sections
         ]
+        self._is_mainline = np.array([s.kind is SectionKind.MAINLINE for s in self.sections], bool)
         self._since_s = np.full(len(self.sections), np.nan)
         self._standing: dict[int, IncidentFinding] = {}
         self._cleared: dict[int, IncidentFinding] = {}  # the latest of each section
@@ -187,12 +188,8 @@ class IncidentDetector:
     def _can_judge(self, batch: LoopBatch) -> NDArray[np.bool_]:
         """Return of which sections (S) enough is known at this time of day."""
         heard = self._usual.normal.knows(batch.end_s - batch.interval_s / 2, batch.interval_s)
-        return np.array(
-            [
-                section.kind is SectionKind.MAINLINE or bool(heard[loops].all())
-                for section, loops in zip(self.sections, self._of_loop, strict=True)
-            ]
-        )
+        silent = self._usual.layout.gather(heard.astype(float)) == 0.0  # S x 3 x K
+        return np.asarray(self._is_mainline | ~silent.any(axis=(1, 2)))
 
     def _learn(self, batch: LoopBatch, levels: Floats) -> None:
         believed = np.ones(len(self._loops), bool)
