@@ -10,6 +10,7 @@ from traffic.control import Field, Sensing
 from traffic.engine import Engine
 from traffic.estimation import Estimator
 from traffic.forecasting import Forecaster, LoopForesight, LoopOutlooks
+from traffic.incidents.detection import IncidentDetector
 from traffic.intake import Intake
 from traffic.interlock import Interlock
 from traffic.model import ModelError
@@ -18,6 +19,7 @@ from traffic.policy import Policy
 from traffic.response import STEPS, ResponsePlan, Responses, Step, build_plan
 from traffic.routing import LinkGraph
 from traffic.warning.foresight import Foreseer
+from traffic.warning.standins import StandIns
 
 # What a run may compare; "nav" is drivers' own apps on present travel times, without us.
 RESPONSES = ("none", "nav", "gating", "timing", "advice", "full")
@@ -107,8 +109,10 @@ def build_engine(
     return Engine(
         field,
         Intake(network),
+        StandIns(network),
         Estimator(network),
         build_forecaster(scenario),
+        IncidentDetector(network, threshold=scenario.alerts.incident_threshold),
         Congestion(network, scenario.alerts),
         Responses(network, plans, diverter=advisor, policy=Policy(chosen)),
         controllers,

@@ -96,7 +96,7 @@ def draw_contour(run: Mapping[str, Any], onset_s: float | None) -> str:
             vmin=0.0,
             vmax=TOP_SPEED_KMH,
         )
-        for mark in run["alerts"]:
+        for mark in _list_congestion(run):
             is_warning = mark["level"] == "warning"
             # A white edge keeps the line visible on dark cells and on light ones.
             axes.axvline(mark["begin_s"], color="white", linewidth=3.2)
@@ -179,6 +179,11 @@ def draw_queues(runs: Sequence[Mapping[str, Any]]) -> str:
         return to_svg(figure)
 
 
+def _list_congestion(run: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return the marks of alerts of congestion, without those of lanes suspected to be blocked."""
+    return [mark for mark in run["alerts"] if mark["level"] != "suspected"]
+
+
 def draw_alerts(runs: Sequence[Mapping[str, Any]], onsets_s: Sequence[float | None]) -> str:
     """Draw when alerts stood, a row per run, with the true onset of the jam."""
     with mpl.rc_context(STYLE):
@@ -186,7 +191,7 @@ def draw_alerts(runs: Sequence[Mapping[str, Any]], onsets_s: Sequence[float | No
         axes = figure.add_subplot()
         begin_s, end_s = runs[0]["begin_s"], runs[0]["end_s"]
         for row, (run, onset_s) in enumerate(zip(runs, onsets_s, strict=True)):
-            for mark in run["alerts"]:
+            for mark in _list_congestion(run):
                 is_warning = mark["level"] == "warning"
                 until_s = end_s if mark["end_s"] is None else mark["end_s"]
                 axes.barh(

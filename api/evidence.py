@@ -106,8 +106,8 @@ class AlertMark:
     """One level of one alert, from when it was first seen until it was left."""
 
     alert: str
-    bottleneck: str
-    level: str  # "warning" or "confirmed"
+    bottleneck: str | None  # None: a blocked lane away from any
+    level: str  # of traffic.alerts.alert.Level
     begin_s: float
     end_s: float | None  # None when it still stood at the end
     text: Mapping[str, str]  # language -> text

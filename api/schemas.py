@@ -112,18 +112,22 @@ class AlertPendingOut(Wire):
 
 
 class AlertOut(Wire):
-    """A congestion alert; cleared is null while it is open."""
+    """An alert of congestion or of a blocked lane; cleared is null while it is open."""
 
     id: str
-    bottleneck: str
-    level: str = Field(examples=["warning"])
+    bottleneck: str | None = Field(description="Null: a blocked lane away from any.")
+    links: list[str] = Field(description="Where, upstream to downstream.")
+    level: Literal["suspected", "warning", "confirmed"]
     raised: datetime
     updated: datetime
     cleared: datetime | None
     expected_onset: datetime | None
     breakdown_chance: float | None
     text: dict[str, str] = Field(examples=[TEXT_EXAMPLE])
-    evidence: list[str]
+    evidence: list[dict[str, str]] = Field(
+        examples=[[{"en": "speed 69 km/h", "zh": "速度 69 公里/小时"}]]
+    )
+    confidence: float = Field(description="0..1, in the loops by which it is confirmed.")
     severity: Literal["minor", "major", "critical"]
     cause: Literal["recurrent", "incident", "demand surge", "detector fault"]
     advice: dict[str, str] = Field(
@@ -283,14 +287,16 @@ def build_alert(alert: Alert, to_utc: ToUtc, pending: Sequence[AlertOrder] = ())
     return AlertOut(
         id=alert.id,
         bottleneck=alert.bottleneck,
-        level=str(alert.level.name).lower(),
+        links=list(alert.links),
+        level=alert.level.value,
         raised=to_utc(alert.raised_s),
         updated=to_utc(alert.updated_s),
         cleared=_moment(to_utc, alert.cleared_s),
         expected_onset=_moment(to_utc, alert.expected_onset_s),
         breakdown_chance=_number(alert.breakdown_chance),
         text=dict(alert.text),
-        evidence=list(alert.evidence),
+        evidence=[dict(line) for line in alert.evidence],
+        confidence=round(alert.confidence, 3),
         severity=alert.severity.value,
         cause=alert.cause.value,
         advice=dict(alert.advice),

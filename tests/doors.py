@@ -46,7 +46,7 @@ ALERT = Alert(
     BEGIN_S + 900,
     0.8,
     {"en": "Breakdown expected", "zh": "预计拥堵"},
-    ("inflow 3,600 veh/h",),
+    ({"en": "inflow 3,600 veh/h", "zh": "来流 3,600 辆/小时"},),
 )
 ADVICE = Advisory(
     "hill-1",

@@ -13,12 +13,14 @@ from traffic.control import Aspect, RawReadings, Sensing
 from traffic.engine import Engine
 from traffic.estimation import Estimator
 from traffic.forecasting import Forecaster, LoopForesight, LoopOutlooks
+from traffic.incidents.detection import IncidentDetector
 from traffic.intake import Intake
 from traffic.interlock import Interlock
 from traffic.model import Bottleneck, Network
 from traffic.readings import LoopBatch
 from traffic.response import Responses
 from traffic.routing import LinkGraph
+from traffic.warning.standins import StandIns
 
 BEGIN_S = 25_200.0
 BATCH_S = 30
@@ -96,8 +98,10 @@ def build_real_engine(change: Change, hours: float, journal: Any = None) -> Engi
     return Engine(
         Feed(network, change, hours),
         Intake(network),
+        StandIns(network),
         Estimator(network),
         LoopForesight(base, LoopOutlooks(network)),
+        IncidentDetector(network),
         Congestion(network),
         Responses(network, ()),
         (),

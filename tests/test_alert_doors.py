@@ -1,6 +1,7 @@
 """The alerts' door: orders reach the engine once, with a token, and bad ones are told."""
 
 import re
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -62,6 +63,34 @@ def test_an_alert_tells_what_it_is_and_what_it_rests_on(shared: httpx.Client) ->
     for name in ("acknowledged_by", "acknowledged", "snoozed_until", "escalated_by", "cleared_by"):
         assert alert[name] is None
     assert (alert["readings"], alert["advice"], alert["pending"]) == ([], {}, [])
+
+
+def test_a_blocked_lane_away_from_any_bottleneck_has_a_place_but_no_bottleneck() -> None:
+    engine = FakeEngine()
+    engine.alerts = (
+        replace(
+            ALERT,
+            id="blockage-1.1",
+            bottleneck=None,
+            level=Level.SUSPECTED,
+            cause=Cause.INCIDENT,
+            breakdown_chance=float("nan"),
+            links=("a", "b"),
+            confidence=0.75,
+        ),
+    )
+    with opened(engine) as client:
+        wait_for_strategy(client)
+        alert = read_alert(client)
+        assert (alert["bottleneck"], alert["level"], alert["cause"]) == (
+            None, "suspected", "incident",
+        )  # fmt: skip
+        assert (alert["links"], alert["confidence"], alert["breakdown_chance"]) == (
+            ["a", "b"], 0.75, None,
+        )  # fmt: skip
+        assert alert["evidence"] == [dict(line) for line in ALERT.evidence]
+        assert client.post("/v1/alerts/blockage-1.1/clear", headers=AUTH).status_code == 202
+        wait_until(lambda: engine.heeded_alerts)
 
 
 @pytest.mark.parametrize("kind", KINDS)

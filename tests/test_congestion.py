@@ -65,7 +65,7 @@ def test_a_high_chance_that_stays_is_a_warning_with_its_time_and_place() -> None
     assert "Tunnel 隧道" in alert.text["en"]
     assert "07:17" in alert.text["en"]
     assert "07:17" in alert.text["zh"]
-    assert "3600 (3300-3900) veh/h" in alert.evidence[0]
+    assert "3600 (3300-3900) veh/h" in alert.evidence[0]["en"]
 
 
 def test_a_chance_that_flickers_raises_nothing() -> None:
@@ -84,7 +84,7 @@ def test_a_warning_that_comes_true_stays_one_alert() -> None:
     assert confirmed.level is Level.CONFIRMED
     assert (confirmed.id, confirmed.raised_s) == (warning.id, warning.raised_s)
     assert confirmed.expected_onset_s is None
-    assert "30 km/h" in confirmed.evidence[-1]
+    assert "30 km/h" in confirmed.evidence[-1]["en"]
     assert "已确认拥堵" in confirmed.text["zh"]
 
 

@@ -170,6 +170,16 @@ def test_a_dead_lane_is_filled_and_too_many_end_the_forecast() -> None:
     assert np.isnan(follow(most)[0][-1].breakdown_chance).all()
 
 
+@pytest.mark.parametrize("knows_usual", [True, False])
+def test_a_lane_that_never_spoke_is_filled_as_the_others_are(knows_usual: bool) -> None:
+    """Neither its own silence nor its late onset lowers what is expected."""
+    usual = usual_day() if knows_usual else None
+    whole = follow(make_day(None, FACTORS[:2]), usual)[0][-1]
+    dead = follow(make_day(None, FACTORS[:2], dead=("m.1",)), usual)[0][-1]
+    np.testing.assert_allclose(dead.inflow_vph[..., 1], whole.inflow_vph[..., 1], rtol=0.05)
+    assert dead.inflow_vph[0, 0, 2] > whole.inflow_vph[0, 0, 2]
+
+
 def test_a_usual_day_averages_days_by_time() -> None:
     usual = usual_day()
     assert (usual.begin_s, usual.step_s, usual.flow_vph.shape) == (BEGIN_S, 900, (8, 5))

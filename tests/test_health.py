@@ -23,6 +23,7 @@ from traffic.model import (
 from traffic.readings import LoopBatch, Quality
 
 LANES, STATIONS, FREE_MPS = 3, 3, 22.0
+Values = tuple[float, float, float]
 
 
 def build_network() -> Network:
@@ -181,6 +182,43 @@ def test_a_whole_cross_section_that_stands_is_not_locked_on() -> None:
     street.run(300)
     queue = {d.replace(".", "_"): LOCKED for d in street.ids if d.startswith("m")}
     assert faulty(street.run(3600, **queue)) == {}
+
+
+def whole(station: int, values: Values) -> dict[str, Values]:
+    return {f"m{station}_{lane}": values for lane in range(LANES)}
+
+
+def test_a_cross_section_that_lies_in_all_lanes_is_found_by_what_goes_on_around() -> None:
+    """Vehicles do not vanish: the stations before and after it get their usual traffic."""
+    m1 = {f"m1.{lane}" for lane in range(LANES)}
+    for values, name in ((SILENT, Quality.NO_HITS), (LOCKED, Quality.LOCKED_ON)):
+        for settled_s in (0, 3600):
+            street = Street()
+            street.run(settled_s)
+            assert faulty(street.run(900, **whole(1, values))) == dict.fromkeys(m1, name)
+
+
+def test_a_road_that_is_closed_is_not_taken_for_lying_loops() -> None:
+    """Ahead of the closure all stand, beyond it nobody comes, or a ramp's few."""
+    few = (3.0, 0.02, 20.0)
+    for beyond in (SILENT, few):
+        street = Street()
+        street.run(3600)
+        closed = whole(0, LOCKED) | whole(1, LOCKED) | whole(2, beyond)
+        for _ in range(60):
+            labels = faulty(street.run(30, **closed))
+            assert Quality.LOCKED_ON not in labels.values()
+        street = Street()
+        street.run(3600)
+        ahead = whole(0, LOCKED) | whole(1, SILENT) | whole(2, beyond)
+        assert Quality.NO_HITS not in faulty(street.run(3600, **ahead)).values()
+
+
+def test_a_lane_that_dies_in_the_first_minutes_is_found_within_ten() -> None:
+    """What is usual is the mean so far, not a mean with hours of nothing before."""
+    street = Street()
+    street.run(300)
+    assert faulty(street.run(600, m1_1=SILENT)) == {"m1.1": Quality.NO_HITS}
 
 
 def test_a_red_signal_is_not_locked_on_but_ten_minutes_beside_moving_lanes_are() -> None:

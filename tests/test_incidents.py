@@ -1,6 +1,7 @@
 """Incident detection: the sums, the two classics by hand, alarms and budgets, one blocked lane."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,13 @@ from api.benchmark.incident_scores import DayScore, fold_scores
 from api.cli import app
 from api.errors import UserError
 from networks.recordings import Recording
-from traffic.incidents.detection import DRIFT, LARGEST, IncidentDetector, accumulate
+from traffic.incidents.detection import (
+    DRIFT,
+    LARGEST,
+    IncidentDetector,
+    IncidentFinding,
+    accumulate,
+)
 from traffic.incidents.evidence import FIGURES, FLOOR, REMNANT, update_cusum
 from traffic.incidents.normal import Usual
 from traffic.incidents.peers import (
@@ -30,7 +37,7 @@ from traffic.incidents.peers import (
 from traffic.incidents.raising import SAME_EVENT_S, CalibrationDay, find_threshold, raise_all
 from traffic.incidents.sections import Layout, SectionKind, build_sections, find_neighbors
 from traffic.incidents.weights import Weights, fit_weights
-from traffic.model import ModelError
+from traffic.model import Detector, DetectorKind, ModelError
 from traffic.readings import LoopBatch
 
 NETWORK = build_network()
@@ -233,11 +240,44 @@ def test_a_blocked_lane_is_found_named_and_cleared() -> None:
     assert last.probability > 0.5
     assert list(last.evidence)
     assert set(last.loops) == {f"m{s}.{lane}" for s in (0, 1) for lane in range(3)}
-    assert "lane 1" in last.text["en"]
-    assert "车道" in last.text["zh"]
+    assert "between the loops at m0 250 m and m1 250 m, lane 2 from the right" in last.text["en"]
+    assert "m0 250 米与 m1 250 米线圈之间，右起第 2 车道" in last.text["zh"]
     told = [f for _ in range(60) for f in detector.update(road.batch())]
     assert told[-1].cleared_s is not None
     assert [f.cleared_s for f in told].count(None) == len(told) - 1
+
+
+STREET_LOOPS = {
+    f"{kind.value}.{lane}": Detector(f"{kind.value}.{lane}", kind, "arm", lane, at_m, "arm")
+    for kind, at_m in ((DetectorKind.TAIL, 20.0), (DetectorKind.STOP_LINE, 196.0))
+    for lane in (0, 1)
+}
+
+
+def run_street(detector: IncidentDetector, day: int, blocked_from: int) -> list[IncidentFinding]:
+    """An hour of a street with two lanes; from one interval on nobody gets through."""
+    rng, found = np.random.default_rng(day), []
+    for k in range(120):
+        is_blocked = k >= blocked_from
+        count = rng.poisson(4.0, 4).astype(float) * (not is_blocked)
+        occupancy = np.array([1.0, 1.0, 0.0, 0.0]) if is_blocked else np.full(4, 0.1)
+        speed = np.where(count > 0, 9.0, np.nan)
+        end_s = 86400.0 * day + 25200.0 + 30.0 * (k + 1)
+        batch = LoopBatch(
+            end_s, 30.0, tuple(STREET_LOOPS), count, occupancy, speed, np.zeros(4, np.int8)
+        )
+        found += detector.update(batch)
+    return found
+
+
+def test_of_a_street_nothing_is_said_before_its_time_of_day_was_heard_once() -> None:
+    network = replace(NETWORK, detectors=STREET_LOOPS)
+    assert [s.kind for s in build_sections(network)] == [SectionKind.STREET]
+    detector = IncidentDetector(network)
+    assert run_street(detector, 0, blocked_from=60) == []
+    detector = IncidentDetector(network)
+    assert run_street(detector, 0, blocked_from=120) == []
+    assert run_street(detector, 1, blocked_from=60) != []
 
 
 def test_the_finder_takes_no_other_loops() -> None:
@@ -315,6 +355,8 @@ def test_days_on_disk_are_scored_without_a_simulator(tmp_path: Path) -> None:
     for name in ("ours", "california7", "snd"):
         assert overview["total"][name]["hours"] == 2.0
         assert overview["total"][name]["blockages"] == 0
+    fresh = overview["places"]["crossing"]["fresh"]
+    assert (fresh["threshold"], fresh["hours"], fresh["training"]["hours"]) == (3.0, 2.0, 2.0)
     assert find_place(tmp_path, "resco:a").name == "resco-a"
 
 

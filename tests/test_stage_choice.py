@@ -135,7 +135,7 @@ def test_one_that_takes_too_long_is_not_heard(name: str) -> None:
     engine = Engine(
         field,
         Silent(),
-        *(unused,) * 4,
+        *(unused,) * 6,
         (CONTROLLERS[name](LANED, "J2"),),
         Interlock([junction], {"J2": plan}, 0),
         unused,
@@ -186,7 +186,7 @@ def test_a_team_that_fails_leaves_all_its_junctions_to_their_safe_plans(
     engine = Engine(
         field,
         Silent(),
-        *(unused,) * 4,
+        *(unused,) * 6,
         (),
         Interlock(junctions, TOWN.plans, 0),
         unused,

@@ -7,7 +7,17 @@ from time import perf_counter
 from traffic.alerts.alert import AlertOrder
 from traffic.control import Command, Controller, Field, Observation, RawReadings, Team
 from traffic.interlock import Interlock
-from traffic.parts import Advisor, Congestion, Estimator, Forecaster, Health, Journal, Responses
+from traffic.parts import (
+    Advisor,
+    Congestion,
+    Estimator,
+    Forecaster,
+    Health,
+    Incidents,
+    Journal,
+    Responses,
+    StandIns,
+)
 from traffic.readings import LoopBatch
 from traffic.response import Order
 from traffic.snapshot import Snapshot, Strategy
@@ -44,8 +54,10 @@ class Engine:
 
     field: Field
     health: Health
+    stand_ins: StandIns
     estimator: Estimator
     forecaster: Forecaster
+    incidents: Incidents
     congestion: Congestion
     responses: Responses
     controllers: Sequence[Controller]
@@ -86,16 +98,18 @@ class Engine:
         return snapshot if self.field.advance() else None
 
     def _plan(self, readings: LoopBatch) -> Strategy:
+        filled = self.stand_ins.fill(readings)
         state = self.estimator.update(readings)
-        forecast = self.forecaster.update(readings, state)
+        forecast = self.forecaster.update(filled, state)
+        findings = self.incidents.update(readings)
         of_alerts = tuple(order for order in self._waiting if isinstance(order, AlertOrder))
         of_plans = tuple(order for order in self._waiting if isinstance(order, Order))
         self._waiting = ()
-        alerts = self.congestion.update(readings, state, forecast, of_alerts)
-        response = self.responses.update(readings, state, forecast, alerts, of_plans)
-        advisories = self.advisor.update(readings, state, forecast, response)
+        alerts = self.congestion.update(readings, state, forecast, of_alerts, findings)
+        response = self.responses.update(filled, state, forecast, alerts, of_plans)
+        advisories = self.advisor.update(filled, state, forecast, response)
         refused = self.congestion.refused
-        return Strategy(readings, state, forecast, alerts, response, advisories, refused)
+        return Strategy(readings, state, forecast, alerts, response, advisories, refused, findings)
 
     def _decide_all(self, raw: RawReadings) -> tuple[list[Command], dict[str, str]]:
         asked = self._strategy.response.junctions if self._strategy else {}

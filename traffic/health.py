@@ -6,14 +6,15 @@ judges each loop alone; here a loop is also held against its neighbours, which l
 called within minutes and keeps a real standing queue from being called "locked on".
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from traffic.feed import FeedFault, FeedProblem, FeedSettings, FeedWatch
-from traffic.model import Detector, DetectorKind, ModelError, Network
+from traffic.model import DetectorKind, ModelError, Network
+from traffic.neighbors import find_below, find_neighbors
 from traffic.readings import LoopBatch, Quality
 from traffic.trends import Trends, TrendSettings
 from traffic.units import to_vph
@@ -21,7 +22,7 @@ from traffic.units import to_vph
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 
-FREEWAY = (DetectorKind.MAINLINE, DetectorKind.RAMP)
+HEDGE = 0.08  # weight of five minutes with nothing, in what a loop usually counts
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,8 @@ class HealthSettings:
     stale_s: float = 90.0  # age of a batch: three intervals of 30 s
     skew_s: float = 5.0  # a batch may end this far ahead of our clock
     neighbor_m: float = 1200.0  # loops this near along the road are neighbors: two stations
+    usual_share: float = 0.7  # of their usual traffic that neighbors get, who miss nothing
+    station_share: float = 0.5  # least share of its neighbors' flow in lanes that were never hit
     trends: TrendSettings = field(default_factory=TrendSettings)
 
     def __post_init__(self) -> None:
@@ -74,7 +77,7 @@ class HealthSettings:
             value = getattr(self, f.name)
             if isinstance(value, float) and not value > 0:
                 problems.append(f"{f.name} {value} must be above 0")
-        for name in ("full_occupancy", "moving_share", "pulse_occupancy"):
+        for name in ("full_occupancy", "moving_share", "pulse_occupancy", "usual_share"):
             if getattr(self, name) > 1:
                 problems.append(f"{name} {getattr(self, name)} must be at most 1")
         for kind, limits in self.limits.items():
@@ -93,8 +96,10 @@ class HealthScreen:
     | fault | onset | clears |
     |---|---|---|
     | no hits | silent while neighbors say that 40 vehicles came, or for hours | at a vehicle |
+    | | a cross-section in all lanes, while stations around get their usual traffic | |
     | chatter | over 4,560 veh/h, or twice too little occupancy for the count | 10 min without |
     | locked on | full, uncounted, while neighbors' traffic moves | 10 min without |
+    | | a cross-section in all lanes, while those after it get their usual traffic | |
     | no change | count, occupancy and speed repeat, not empty, not full | at a change |
     | occupancy spike | not in 0..1, or a jump with no vehicle to cause it | 10 min without |
     | drifting | vehicles 1.3 times as long, or short, as they used to be | within 1.15 |
@@ -120,17 +125,18 @@ class HealthScreen:
         self._no_hits_s = np.array([k.no_hits_s for k in by_kind], float)
         self._lane_share = np.array([k.lane_share for k in by_kind], float)
         self._mates, self._near = find_neighbors(network, loops, self._settings.neighbor_m)
+        self._below = find_below(network, loops, self._settings.neighbor_m)
         self._locked_on_s = np.where(
             self._near.any(axis=1),
             np.array([k.locked_on_s for k in by_kind], float),
             self._settings.lone_locked_on_s,
         )
         size = len(loops)  # all state: D, in the network's order
-        mainline = np.array([d.kind is DetectorKind.MAINLINE for d in loops], bool)
+        self._is_mainline = np.array([d.kind is DetectorKind.MAINLINE for d in loops], bool)
         clock = FeedSettings(stale_s=self._settings.stale_s, skew_s=self._settings.skew_s)
-        self._feed = FeedWatch(self._free_mps, mainline, clock)
+        self._feed = FeedWatch(self._free_mps, self._is_mainline, clock)
         self._labels = np.zeros(size, np.int8)
-        self._usual_vps = np.zeros(size)
+        self._usual_vps, self._usual_weight = np.zeros(size), np.zeros(size)
         self._was_hit = np.zeros(size, bool)
         self._silent_s, self._missed_veh = np.zeros(size), np.zeros(size)
         self._thin_runs, self._chatter_left_s = np.zeros(size), np.zeros(size)
@@ -221,16 +227,25 @@ class HealthScreen:
         silent = seen & (count == 0) & (occupancy == 0)
         trusted = seen & (self._labels == Quality.GOOD)
         # Loops of the same cross-section know best; else the stations up- and downstream.
-        mates = self._mates & trusted
+        mates = self._mates & trusted & ~silent
         has_mates = mates.any(axis=1)
-        peers = np.where(has_mates[:, None], mates, self._near & trusted)
+        peers = np.where(has_mates[:, None], mates, self._near & ~self._mates & trusted)
         number = np.maximum(peers.sum(axis=1), 1)
         now_veh = (peers @ np.where(trusted, count, 0.0)) / number
-        usual_veh = (peers @ self._usual_vps) / number * interval_s
+        usual_vps = self._find_usual_vps()
+        usual_veh = (peers @ usual_vps) / number * interval_s
         like_usual = np.minimum(1.0, now_veh / np.maximum(usual_veh, 1e-9))
-        # A loop never hit has no usual flow; only lanes beside it can say what it should have.
-        unknown = self._lane_share * now_veh * has_mates
-        expected = np.where(self._was_hit, self._usual_vps * interval_s * like_usual, unknown)
+        # A whole cross-section is silent in earnest where the road was closed ahead of it; not
+        # while the stations around get their usual traffic.
+        is_alone = self._mates.any(axis=1) & ~has_mates
+        is_whole = is_alone & (like_usual >= s.usual_share)
+        like_usual = np.where(is_alone & ~is_whole, 0.0, like_usual)
+        # A loop never hit has no usual flow; only lanes beside it can say what it should have, and
+        # on a mainline the stations around, where all lanes are silent.
+        is_passed = is_whole & self._is_mainline & ((self._below & trusted) @ (count > 0))
+        unknown = now_veh * np.where(is_passed, s.station_share, self._lane_share * has_mates)
+        expected = np.where(self._was_hit, usual_vps * interval_s * like_usual, unknown)
+        expected = np.where(is_passed, np.maximum(expected, unknown), expected)
         self._was_hit |= seen & (count > 0)
         self._silent_s = np.where(silent, self._silent_s + interval_s, self._silent_s * ~seen)
         self._missed_veh = np.where(silent, self._missed_veh + expected, self._missed_veh * ~seen)
@@ -238,10 +253,15 @@ class HealthScreen:
         # A long silence must not become what is usual.
         learns = seen & (self._silent_s < s.silence_s)
         self._usual_vps[learns] += gain * (count[learns] / interval_s - self._usual_vps[learns])
+        self._usual_weight[learns] += gain * (1 - self._usual_weight[learns])
         return np.asarray(
             ((self._missed_veh >= s.silence_veh) & (self._silent_s >= s.silence_s))
             | (self._silent_s >= self._no_hits_s)
         )
+
+    def _find_usual_vps(self) -> Floats:
+        """Return what each loop usually counts, D; in the first hour the mean so far, hedged."""
+        return np.asarray(self._usual_vps / np.minimum(self._usual_weight + HEDGE, 1.0))
 
     def _find_no_change(self, seen: Flags, values: Floats, interval_s: float) -> Flags:
         same = (values == self._last) | (np.isnan(values) & np.isnan(self._last))
@@ -265,8 +285,23 @@ class HealthScreen:
             told &= (2 * (peers @ moving.astype(float)) > peers @ busy.astype(float)) | ~(
                 peers.any(axis=1)
             )
+        told |= self._is_passed_by(full, moving, seen, count, interval_s)
         self._full_s = np.where(full, self._full_s + interval_s * told, self._full_s * ~seen)
         return self._hold(self._locked_left_s, self._full_s >= self._locked_on_s, seen, interval_s)
+
+    def _is_passed_by(
+        self, full: Flags, moving: Flags, seen: Flags, count: Floats, interval_s: float
+    ) -> Flags:
+        """Whether a cross-section, full and uncounted in all lanes, cannot be: most lanes after it
+        move and get their usual traffic, which must have come through it.
+        """
+        is_whole = self._mates.any(axis=1) & ~(self._mates & (seen & ~full)).any(axis=1)
+        below = self._below & seen
+        now_veh = below @ np.where(seen, count, 0.0)
+        usual_veh = below @ self._find_usual_vps() * interval_s
+        most = 2 * (below @ moving.astype(float)) > below.sum(axis=1)
+        got = now_veh >= self._settings.usual_share * usual_veh
+        return np.asarray(full & is_whole & most & got)
 
     def _find_chatter(
         self, seen: Flags, count: Floats, occupancy: Floats, interval_s: float
@@ -300,61 +335,3 @@ class HealthScreen:
         )
         onset = outside | pulse | (self._part_runs >= 3)
         return self._hold(self._spike_left_s, onset, seen, interval_s)
-
-
-def find_neighbors(
-    network: Network, loops: tuple[Detector, ...], reach_m: float
-) -> tuple[Flags, Flags]:
-    """Return (mates, near), each D x D: loops of one cross-section; those and loops nearby.
-
-    Near a freeway loop are freeway loops up to `reach_m` along the road; near a signal's loop are
-    the loops of its approach.
-    """
-    size = len(loops)
-    index = {loop.id: i for i, loop in enumerate(loops)}
-    mates, near = np.zeros((size, size), bool), np.zeros((size, size), bool)
-    on_link: dict[str, list[Detector]] = {}
-    on_approach: dict[str, list[Detector]] = {}
-    for loop in loops:
-        on_link.setdefault(loop.link, []).append(loop)
-        if loop.approach is not None:
-            on_approach.setdefault(loop.approach, []).append(loop)
-    after: dict[str, list[str]] = {}
-    for from_link, to_link in network.turns:
-        after.setdefault(from_link, []).append(to_link)
-    for loop in loops:
-        i = index[loop.id]
-        for other in on_link[loop.link]:
-            is_level = abs(other.position_m - loop.position_m) <= 15
-            mates[i, index[other.id]] = is_level and other.kind is loop.kind
-        if loop.kind in FREEWAY:
-            for other in _walk_down(network, after, on_link, loop, reach_m):
-                near[i, index[other.id]] = near[index[other.id], i] = True
-        elif loop.approach is not None:
-            near[i, [index[other.id] for other in on_approach[loop.approach]]] = True
-    near |= mates
-    np.fill_diagonal(mates, False)
-    np.fill_diagonal(near, False)
-    return mates, near
-
-
-def _walk_down(
-    network: Network,
-    after: Mapping[str, list[str]],
-    on_link: Mapping[str, list[Detector]],
-    start: Detector,
-    reach_m: float,
-) -> Iterable[Detector]:
-    """Yield the freeway loops downstream of `start` within `reach_m`."""
-    shortest = {start.link: -start.position_m}  # from the start to the link's upstream end
-    open_links = [start.link]
-    while open_links:
-        link = open_links.pop()
-        for loop in on_link.get(link, ()):
-            if loop.kind in FREEWAY and 0 <= shortest[link] + loop.position_m <= reach_m:
-                yield loop
-        end_m = shortest[link] + network.links[link].length_m
-        for following in after.get(link, ()):
-            if end_m <= min(reach_m, shortest.get(following, np.inf) - 1e-9):
-                shortest[following] = end_m
-                open_links.append(following)

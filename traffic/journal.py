@@ -156,6 +156,8 @@ class Journal:
             strategy = snapshot.strategy
             line["quality"] = strategy.readings.quality.tolist()
             line["forecast"] = _pack_forecast(strategy.forecast)
+            if strategy.findings:
+                line["findings"] = _plain(strategy.findings)
             line["alerts"] = _plain(strategy.alerts)
             line["response"] = _plain(strategy.response)
             line["advisories"] = _plain(strategy.advisories)

@@ -23,6 +23,12 @@ class Health(Protocol):
     def screen(self, batch: LoopBatch | None, now_s: float) -> LoopBatch | None: ...
 
 
+class StandIns(Protocol):
+    """Estimates what no trusted loop tells any more where a response has to look."""
+
+    def fill(self, batch: LoopBatch) -> LoopBatch: ...
+
+
 class Estimator(Protocol):
     def update(self, batch: LoopBatch) -> State: ...
 
@@ -49,6 +55,7 @@ class Congestion(Protocol):
         state: State,
         forecast: Forecast,
         orders: tuple[AlertOrder, ...],
+        findings: tuple[IncidentFinding, ...],
     ) -> tuple[Alert, ...]: ...
 
 

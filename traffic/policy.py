@@ -11,7 +11,8 @@ class Policy:
 
     A plan of `plans` starts when its bottleneck has an open alert of `level` or worse, and stops
     when it has had none for `quiet_s` and has run for `least_s`. A jam that no forecast bears out
-    (its chance below `likely`) may dissolve by itself and has to stand for `patience_s` first.
+    (its chance below `likely`) may dissolve by itself and has to stand for `patience_s` first. A
+    lane that is merely suspected to be blocked starts nothing (docs/decisions/0006).
     """
 
     plans: frozenset[str] = frozenset()
@@ -23,11 +24,11 @@ class Policy:
 
     def heeds(self, alert: Alert, now_s: float) -> bool:
         """Whether an alert calls for the plans of its bottleneck."""
-        levels = list(Level)
-        if alert.cleared_s is not None or levels.index(alert.level) < levels.index(self.level):
+        if alert.cleared_s is not None or alert.level.rank < self.level.rank:
             return False
+        since_s = alert.raised_s if alert.warned_s is None else alert.warned_s
         return (
             alert.level is Level.WARNING
             or alert.breakdown_chance >= self.likely
-            or now_s - alert.raised_s >= self.patience_s
+            or now_s - since_s >= self.patience_s
         )

@@ -55,6 +55,25 @@ class LoopBatch:
             getattr(self, name).flags.writeable = False
 
 
+def arrange_loops(batch: LoopBatch, detectors: tuple[str, ...]) -> LoopBatch:
+    """Return the batch with exactly these detectors, in their order; those it lacks are missing.
+
+    Raises ValueError naming every detector of the batch that is none of them.
+    """
+    if batch.detectors == detectors:
+        return batch
+    index = {detector: i for i, detector in enumerate(detectors)}
+    unknown = [detector for detector in batch.detectors if detector not in index]
+    if unknown:
+        raise ValueError(f"the batch has other loops: {', '.join(unknown)}")
+    at = [index[detector] for detector in batch.detectors]
+    count, occupancy, speed = np.full((3, len(detectors)), np.nan)
+    count[at], occupancy[at], speed[at] = batch.count_veh, batch.occupancy, batch.speed_mps
+    quality = np.full(len(detectors), int(Quality.MISSING), np.int8)
+    quality[at] = batch.quality
+    return LoopBatch(batch.end_s, batch.interval_s, detectors, count, occupancy, speed, quality)
+
+
 @dataclass(frozen=True, eq=False)
 class LaneBatch:
     """Vehicles on sensed lanes at one moment, as radar or video sees them; arrays are read-only.

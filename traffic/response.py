@@ -302,7 +302,8 @@ class Responses:
         return f"unknown kind of order {order.kind!r}, known: activate, stop"
 
     def _ask_policy(self, alerts: tuple[Alert, ...], now_s: float) -> Iterable[Order]:
-        severe = {a.bottleneck for a in alerts if self._policy.heeds(a, now_s)}
+        heeded = (a.bottleneck for a in alerts if self._policy.heeds(a, now_s))
+        severe = {bottleneck for bottleneck in heeded if bottleneck is not None}
         self._alerted_s |= dict.fromkeys(severe, now_s)
         for plan_id in sorted(self._policy.plans):
             bottleneck = self.plans[plan_id].bottleneck

@@ -9,6 +9,7 @@ from traffic.congestion import Alert
 from traffic.control import Aspect, Command, RawReadings
 from traffic.estimation import State
 from traffic.forecasting import Forecast
+from traffic.incidents.detection import IncidentFinding
 from traffic.interlock import Veto
 from traffic.readings import LoopBatch
 from traffic.response import Order, Response
@@ -26,6 +27,7 @@ class Strategy:
     response: Response
     advisories: tuple[Advisory, ...]
     alert_refusals: tuple[AlertRefusal, ...] = ()
+    findings: tuple[IncidentFinding, ...] = ()  # blocked lanes, and those cleared just now
 
 
 @dataclass(frozen=True)

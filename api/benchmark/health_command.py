@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from api.benchmark.health_runs import NONE, RESULT, WITHOUT, FaultyMorning
+from api.benchmark.health_runs import BLIND, NONE, RESULT, WITHOUT, FaultyMorning
 from api.benchmark.health_trials import score_days
 from api.benchmark.incident_command import check_places
 from api.benchmark.incident_days import Day, find_place, keep_exposure, write_json
@@ -21,7 +21,7 @@ from networks.faulty_field import FaultKind
 SUMMARY = "health.json"
 MAPS = "heishizi,resco:ingolstadt7,resco:cologne8"
 ALL = "all"
-CASES = (WITHOUT, NONE, *(kind.value for kind in FaultKind))
+CASES = (WITHOUT, NONE, *(kind.value for kind in FaultKind), BLIND)
 
 console = Console(emoji=False)
 

@@ -22,6 +22,7 @@ TOWN, RESPONSE = "heishizi", "full"
 RESULT = "result.json"
 NONE = "sound"
 WITHOUT = "without"  # a response at all
+BLIND = "blind"  # every loop that confirms a breakdown chatters
 ONSET_S = 300.0  # of the faults, from the begin of the morning: before the response begins
 
 
@@ -35,7 +36,7 @@ class _Unrecorded:
 class FaultyMorning:
     """One morning with the full response and, unless it is the sound one, with faults."""
 
-    fault: str  # of FaultKind, or NONE, or WITHOUT
+    fault: str  # of FaultKind, or BLIND, NONE or WITHOUT
     seed: int
     folder: Path
 
@@ -95,6 +96,8 @@ def list_faults(network: Network, kind: str, begin_s: float) -> tuple[Fault, ...
     if kind in (NONE, WITHOUT):
         return ()
     bottleneck = next(iter(network.bottlenecks.values()))
+    if kind == BLIND:
+        return tuple(Fault(FaultKind.CHATTERING, loop, begin_s) for loop in bottleneck.watch)
     watched = [network.detectors[loop] for loop in bottleneck.watch]
     first_m = min(loop.position_m for loop in watched)
     struck = [loop.id for loop in watched if loop.position_m == first_m]

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from api.benchmark.incident_days import READINGS, Day, load_place
 from networks.faulty_field import Fault, FaultKind, break_batches
 from networks.recordings import Recording, load_recording
-from traffic.health import HealthScreen, find_neighbors
+from traffic.health import HealthScreen
 from traffic.model import Network
+from traffic.neighbors import find_neighbors
 from traffic.readings import Quality
 
 Flags = NDArray[np.bool_]

@@ -17,6 +17,7 @@ from api.benchmark.incident_trials import (
     Place,
     gather_examples,
     load_trial,
+    score_fresh,
     score_ours,
     score_peer,
 )
@@ -38,6 +39,7 @@ PLAN: Mapping[str, tuple[str, str]] = {
 }
 USUAL_PLAN = ("101-130", "1-36")
 DRAWS = 1  # seed of the bootstrap
+FRESH = "fresh"  # ours in an engine that has just been started, at the scene's threshold
 
 console = Console(emoji=False)
 
@@ -140,6 +142,13 @@ def score_places(
             )
             everything[name] += scores
             found[name] = {"setting": setting, **fold_scores(scores, rng)}
+        found[FRESH] = {
+            "threshold": trial.threshold,
+            "training": fold_scores(
+                score_fresh(trial, trial.training), np.random.default_rng(DRAWS)
+            ),
+            **fold_scores(score_fresh(trial, trial.scoring), np.random.default_rng(DRAWS)),
+        }
     return {
         "format": 1,
         "algorithms": dict(ALGORITHMS),
@@ -168,7 +177,9 @@ def print_overview(overview: Mapping[str, Any]) -> None:
     for column in ("found", "detection rate", "false/h", "min to detect"):
         table.add_column(column, justify="right")
     for place, found in (*overview["places"].items(), ("total", overview["total"])):
-        for name in ALGORITHMS:
+        for name in (*ALGORITHMS, FRESH):
+            if name not in found:
+                continue
             one = found[name]
             table.add_row(
                 place,

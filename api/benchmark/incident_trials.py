@@ -14,11 +14,18 @@ from api.benchmark.incident_days import READINGS, Day, load_place
 from api.benchmark.incident_scores import DayScore, Event, find_events, find_excused, score_day
 from networks.recordings import Recording, load_recording
 from traffic.health import HealthScreen
-from traffic.incidents.detection import WARM_UP, Suspicion, accumulate, find_noise
+from traffic.incidents.detection import (
+    WARM_UP,
+    IncidentDetector,
+    Suspicion,
+    accumulate,
+    find_noise,
+)
 from traffic.incidents.normal import Usual
 from traffic.incidents.peers import CaliforniaLimits, Occupancies, run_california, run_snd
 from traffic.incidents.raising import (
     SAFETY,
+    Alarm,
     CalibrationDay,
     find_threshold,
     raise_all,
@@ -65,6 +72,7 @@ class Place:
     training: tuple[Seen, ...]
     scoring: tuple[Seen, ...]
     usual: Usual  # of the training days
+    threshold: float  # in the scene's alert settings
 
     def screen(self, seen: Seen) -> Iterator[LoopBatch]:
         """Yield a day's batches as the engine would get them, bad readings labelled."""
@@ -79,7 +87,8 @@ def load_trial(name: str, folder: Path, training: Iterable[int], scoring: Iterab
     Raises ModelError or EvidenceError naming a file that is broken or of another network.
     """
     with tempfile.TemporaryDirectory(prefix="traffic-") as scratch:
-        network = load_place(name, Path(scratch)).network
+        scenario = load_place(name, Path(scratch))
+    network = scenario.network
     sections = build_sections(network)
     near = find_neighbors(network, sections)
 
@@ -95,7 +104,7 @@ def load_trial(name: str, folder: Path, training: Iterable[int], scoring: Iterab
     known = tuple(see(seed) for seed in training)
     place = Place(
         name, network, sections, near, known, tuple(see(seed) for seed in scoring),
-        Usual(Layout(sections, tuple(network.detectors))),
+        Usual(Layout(sections, tuple(network.detectors))), scenario.alerts.incident_threshold,
     )  # fmt: skip
     for seen in known:
         for batch in place.screen(seen):
@@ -181,6 +190,20 @@ def _sum_up(odds: Floats) -> Floats:
 def _score(place: Place, seen: Seen, levels: Floats, threshold: float | Floats) -> DayScore:
     alarms = raise_all(levels, seen.recording.end_s, place.near, threshold)
     return score_day(seen.day, seen.recording, seen.events, alarms, place.near)
+
+
+def score_fresh(place: Place, days: Iterable[Seen]) -> list[DayScore]:
+    """Score ours as an engine runs it that has just been started: at the scene's threshold, and
+    with all that is usual yet to be learned, day by day.
+    """
+    index = {section.id: i for i, section in enumerate(place.sections)}
+    scores = []
+    for seen in days:
+        detector = IncidentDetector(place.network, threshold=place.threshold)
+        found = {f.id: f for batch in place.screen(seen) for f in detector.update(batch)}
+        alarms = tuple(Alarm(f.found_s, index[f.section]) for f in found.values())
+        scores.append(score_day(seen.day, seen.recording, seen.events, alarms, place.near))
+    return scores
 
 
 @dataclass(frozen=True)

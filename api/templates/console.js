@@ -1,18 +1,20 @@
 "use strict";
 const WORDS = {
   zh: {
-    minor: "一般", major: "较重", critical: "严重", warning: "预警", confirmed: "已确认",
+    minor: "一般", major: "较重", critical: "严重", suspected: "疑似", warning: "预警",
+    confirmed: "已确认",
     recurrent: "常发", "demand surge": "流量突增", incident: "疑似事件", "detector fault": "检测器存疑",
     acknowledge: "确认", snooze: "暂缓 15 分钟", escalate: "升级", clear: "解除",
-    none: "目前没有预警", since: "起始", chance: "概率", seen: "已由 {who} 确认", asleep: "暂缓至",
+    none: "目前没有预警", since: "起始", chance: "概率", confidence: "置信度", seen: "已由 {who} 确认", asleep: "暂缓至",
     pending: "待执行", readings: "线圈读数", loop: "线圈", count: "车数", occupancy: "占有率",
     speed: "速度 km/h", quality: "质量", settings: "阈值版本", silent: "服务没有回应", other: "English",
   },
   en: {
-    minor: "minor", major: "major", critical: "critical", warning: "warning", confirmed: "confirmed",
+    minor: "minor", major: "major", critical: "critical", suspected: "suspected",
+    warning: "warning", confirmed: "confirmed",
     recurrent: "recurrent", "demand surge": "demand surge", incident: "incident",
     "detector fault": "detectors in doubt", acknowledge: "Acknowledge", snooze: "Snooze 15 min",
-    escalate: "Escalate", clear: "Clear", none: "No alert is open", since: "since", chance: "chance",
+    escalate: "Escalate", clear: "Clear", none: "No alert is open", since: "since", chance: "chance", confidence: "confidence",
     seen: "acknowledged by {who}", asleep: "snoozed until", pending: "pending",
     readings: "Loop readings", loop: "loop", count: "vehicles", occupancy: "occupancy",
     speed: "speed km/h", quality: "quality", settings: "thresholds", silent: "The service does not answer",
@@ -58,11 +60,12 @@ function tellAlert(alert) {
   if (alert.advice[language]) card.append(make("p", alert.advice[language]));
   const facts = [word(alert.severity), word(alert.level), word(alert.cause), `${word("since")} ${clock(alert.raised)}`];
   if (alert.breakdown_chance !== null) facts.push(`${word("chance")} ${(100 * alert.breakdown_chance).toFixed(0)}%`);
+  if (alert.confidence < 1) facts.push(`${word("confidence")} ${(100 * alert.confidence).toFixed(0)}%`);
   if (alert.acknowledged_by) facts.push(word("seen").replace("{who}", alert.acknowledged_by));
   if (alert.snoozed_until) facts.push(`${word("asleep")} ${clock(alert.snoozed_until)}`);
   facts.push(`${word("settings")} ${alert.settings}`);
   card.append(make("p", facts.join(" · "), "faint"));
-  for (const line of alert.evidence) card.append(make("p", line, "faint"));
+  for (const line of alert.evidence) card.append(make("p", line[language] ?? line.en, "faint"));
   for (const kind of ["acknowledge", "snooze", "escalate", "clear"]) {
     const button = make("button", word(kind));
     button.disabled = alert.pending.some((one) => one.kind === kind);

@@ -6,10 +6,15 @@ from enum import Enum
 
 
 class Level(Enum):
-    """How sure an alert is."""
+    """What an alert rests on; later ones say more than earlier ones."""
 
-    WARNING = "warning"
-    CONFIRMED = "confirmed"
+    SUSPECTED = "suspected"  # loops speak for a blocked lane, nothing yet for a breakdown
+    WARNING = "warning"  # a forecast
+    CONFIRMED = "confirmed"  # measured speeds
+
+    @property
+    def rank(self) -> int:
+        return list(Level).index(self)
 
 
 class Severity(Enum):
@@ -50,10 +55,10 @@ class LoopReading:
 
 @dataclass(frozen=True)
 class Alert:
-    """Congestion expected or seen at a bottleneck."""
+    """One event: congestion expected or seen at a bottleneck, or a lane blocked anywhere."""
 
     id: str
-    bottleneck: str
+    bottleneck: str | None  # None: a blocked lane away from any
     level: Level
     raised_s: float
     updated_s: float
@@ -61,7 +66,7 @@ class Alert:
     expected_onset_s: float | None  # of a warning; None once confirmed
     breakdown_chance: float  # 0..1, NaN when no forecast could be made
     text: Mapping[str, str]  # language -> text
-    evidence: tuple[str, ...]
+    evidence: tuple[Mapping[str, str], ...]  # lines, each language -> text
     severity: Severity = Severity.MINOR
     cause: Cause = Cause.RECURRENT
     advice: Mapping[str, str] = field(default_factory=dict)  # for the police, language -> text
@@ -72,6 +77,9 @@ class Alert:
     escalated_by: str | None = None
     cleared_by: str | None = None  # an operator; None when it cleared by itself
     settings: str = ""  # version of the thresholds
+    warned_s: float | None = None  # when a suspicion became more; None: at once, or not yet
+    links: tuple[str, ...] = ()  # of the bottleneck or the blocked lane, upstream to downstream
+    confidence: float = 1.0  # 0..1, how far the loops can be trusted by which it is confirmed
 
     @property
     def is_snoozed(self) -> bool:

@@ -23,12 +23,19 @@ def find_queue(forecast: Forecast, row: int | None) -> QueueOutlook | None:
     return forecast.queues[row] if isinstance(forecast, Foresight) and row is not None else None
 
 
-def find_cause(signs: Signs | None, settings: CongestionSettings) -> Cause:
-    """Tell the cause: doubtful loops before a loss of capacity before a rise of demand."""
+def find_cause(
+    signs: Signs | None, settings: CongestionSettings, is_blocked: bool = False
+) -> Cause:
+    """Tell the cause: doubtful loops before a loss of capacity before a rise of demand.
+
+    `is_blocked` says that a lane has been found blocked there.
+    """
+    if signs is not None and signs.good_share < settings.good_share:
+        return Cause.DETECTOR_FAULT
+    if is_blocked:
+        return Cause.INCIDENT
     if signs is None:
         return Cause.RECURRENT
-    if signs.good_share < settings.good_share:
-        return Cause.DETECTOR_FAULT
     if signs.held_beyond >= settings.held_share or signs.slow_beyond >= settings.slow_beyond:
         return Cause.INCIDENT
     if signs.ratio - signs.ratio_before >= settings.surge_rise:
@@ -43,11 +50,11 @@ def find_severity(
 
     For a warning spillback counts within all leads, for a jam within SOON_S.
     """
-    worst = Severity.MINOR if level is Level.WARNING else Severity.MAJOR
+    worst = Severity.MAJOR if level is Level.CONFIRMED else Severity.MINOR
     if queue is None or not queue.storages:
         return worst
     leads = np.array(queue.lead_s)
-    if level is Level.WARNING:
+    if level is not Level.CONFIRMED:
         chance = float(np.nan_to_num(queue.passing[-1, FULL, -1]))
         return Severity.MAJOR if chance >= settings.severe_chance else worst
     soon = int(np.searchsorted(leads, min(SOON_S, leads[-1])))

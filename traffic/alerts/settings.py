@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 
+from traffic.incidents.fitted import THRESHOLD
 from traffic.model import ModelError
 
 _RATIOS = ("severe_chance", "near_share", "good_share", "held_share")
@@ -33,6 +34,10 @@ class CongestionSettings:
     held_share: float = 0.2  # flow lost after the bottleneck over capacity: an incident's sign
     slow_beyond: float = 0.45  # 1 less speed over free speed after the bottleneck: another
     surge_rise: float = 0.1  # of the inflow's ratio to the usual day, within 20 minutes
+    # Of suspicion, above which a lane is taken for blocked. It stands for the budget of false
+    # alarms, see find_threshold; a scene's own days tell which.
+    incident_threshold: float = THRESHOLD
+    incident_clear_s: float = 300.0  # without suspicion this long, a blocked lane is free again
     # Names of places, by the bottleneck or the ramp there, language -> name.
     places: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 

@@ -216,6 +216,7 @@ class _Inflow:
         self._heard_s = 0.0
         self._interval_s = np.nan
         self._level, self._trend = np.zeros(size), np.zeros(size)  # F: veh/h, veh/h per s
+        self._own_s = np.zeros(size)  # F, for how long each was heard itself
         self._today_veh = self._usual_veh = settings.ratio_prior_veh
         self._past: deque[Floats] = deque()  # F each, veh/h at the feeders, newest last
         self._made: deque[Floats] = deque()  # H x 3 each, own forecasts, newest last
@@ -249,6 +250,7 @@ class _Inflow:
         self._now_s = now_s
         self._heard_s += interval_s
         counts = np.array([heard.get(loop, np.nan) for loop in self._loops], float)
+        self._own_s += np.where(np.isnan(counts), 0.0, interval_s)
         flow = self._fill(self._share * to_vph(counts, interval_s))
         self._past.append(flow)
         if self._heard_s > s.settle_s:
@@ -257,12 +259,31 @@ class _Inflow:
     def _fill(self, flow: Floats) -> Floats:
         """Estimate silent feeders (F) by their usual level and how the heard ones do now."""
         silent = np.isnan(flow)
-        usual = float(self._level.sum())
-        heard = float(self._level[~silent].sum())
+        level = self._find_level(silent)
+        usual = float(level.sum())
+        heard = float(level[~silent].sum())
         self._filled_share = 1 - heard / usual if usual > 0 else float(silent.mean())
         if not silent.any() or heard <= 0:
             return flow
-        return np.where(silent, self._level * (np.nansum(flow) / heard), flow)
+        return np.where(silent, level * (np.nansum(flow) / heard), flow)
+
+    def _find_level(self, silent: Flags) -> Floats:
+        """Return what feeders (F) bring as a rule; of those silent now the usual day tells best.
+
+        Before they were found out they may have told anything. Without a usual day it is what they
+        told, or where that was little, what the lanes beside them do, which take as long.
+        """
+        level = self._level.copy()
+        usual = self._usual_flow(np.array([self._now_s - self._interval_s / 2]))[0]
+        if not np.isnan(usual).any():
+            like = level[~silent].sum() / max(float(usual[~silent].sum()), 1e-9)
+            return np.where(silent, like * usual, level) if like > 0 else usual
+        known = self._own_s >= self._settings.warm_up_s
+        for i in np.flatnonzero(silent & ~known):
+            beside = (self._travel_s == self._travel_s[i]) & (self._share == self._share[i])
+            heard = level[beside & known]
+            level[i] = heard.mean() if heard.size else level[i]
+        return level
 
     def _follow(self, flow: Floats) -> None:
         """Update level, trend and ratio with one interval's flow (F, veh/h)."""

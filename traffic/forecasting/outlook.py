@@ -17,8 +17,8 @@ from traffic.forecasting.inflow import Forecast, UsualDay
 from traffic.forecasting.loops import LoopForecast, LoopForecaster
 from traffic.forecasting.neighbors import Neighbors, build_neighbors
 from traffic.forecasting.settings import LoopForecastSettings
-from traffic.health import find_neighbors
 from traffic.model import Network
+from traffic.neighbors import find_neighbors
 from traffic.readings import LoopBatch, Quality
 from traffic.units import SECONDS_PER_HOUR, to_mps
 

@@ -9,17 +9,20 @@ from numpy.typing import NDArray
 from traffic.incidents.evidence import FIGURES, Evidence
 from traffic.incidents.fitted import THRESHOLD, WEIGHTS
 from traffic.incidents.normal import Usual
-from traffic.incidents.raising import Raiser
+from traffic.incidents.raising import SAME_EVENT_S, Raiser
 from traffic.incidents.sections import (
+    ENTRY,
     Layout,
     Section,
     SectionKind,
     build_sections,
     find_neighbors,
 )
+from traffic.incidents.texts import tell_finding, tell_place
 from traffic.incidents.weights import Weights
 from traffic.model import ModelError, Network
-from traffic.readings import LoopBatch
+from traffic.readings import LoopBatch, arrange_loops
+from traffic.units import to_clock
 
 Floats = NDArray[np.float64]
 
@@ -43,6 +46,8 @@ class IncidentFinding:
     probability: float  # 0..1, of the latest interval
     evidence: Mapping[str, float]  # figure -> its share of the log odds, the largest first
     loops: tuple[str, ...]
+    entry_loops: tuple[str, ...]  # of these, those where vehicles come in
+    place: Mapping[str, str]  # language -> where it is
     text: Mapping[str, str]  # language -> what an officer reads
     cleared_s: float | None = None
 
@@ -104,9 +109,10 @@ class IncidentDetector:
     """Finds blockages in screened batches; call `update` once for each batch, in order.
 
     `usual` is what the city's loops read on other days; it goes on learning here, but from no
-    section under suspicion. `threshold` comes from find_threshold for an operator's budget,
-    `noise` from find_noise. Raises
-    ModelError with all problems at once.
+    section under suspicion. Of streets nothing is said at a time of day that was never heard
+    before: turns and signals divide their traffic in ways that only the usual tells. `threshold`
+    comes from find_threshold for an operator's budget, `noise` from find_noise. Raises ModelError
+    with all problems at once.
     """
 
     def __init__(
@@ -140,35 +146,50 @@ class IncidentDetector:
             np.array([loops.index(d) for station in s.stations for d in station], int)
             for s in self.sections
         ]
+        self._is_mainline = np.array([s.kind is SectionKind.MAINLINE for s in self.sections], bool)
         self._since_s = np.full(len(self.sections), np.nan)
         self._standing: dict[int, IncidentFinding] = {}
+        self._cleared: dict[int, IncidentFinding] = {}  # the latest of each section
         self._number = 0
 
     def update(self, batch: LoopBatch) -> tuple[IncidentFinding, ...]:
         """Return the findings that stand, and those cleared in this interval.
 
-        Raises ValueError when the batch has other loops than the network.
+        A loop that the batch lacks is missing. Raises ValueError when the batch has other loops
+        than the network.
         """
-        if batch.detectors != self._loops:
-            raise ValueError("the batch has other loops than the network")
+        batch = arrange_loops(batch, self._loops)
         levels = self._suspicion.update(batch, self._usual)
+        levels = np.where(self._can_judge(batch), levels, 0.0)
         new = np.isnan(self._since_s) & (levels > 0)
         self._since_s[new] = batch.end_s - batch.interval_s
         self._since_s[levels <= 0] = np.nan
         for alarm in self._raiser.update(levels, batch.end_s):
             self._standing[alarm.section] = self._find(alarm.section, alarm.time_s)
+        for section in np.flatnonzero(self._raiser.is_on).tolist():
+            before = self._cleared.get(section)
+            # Raised again so soon that it is the same event, and no new alarm.
+            if before is not None and section not in self._standing and _is_recent(before, batch):
+                self._standing[section] = replace(before, cleared_s=None)
         told = []
         for section, finding in list(self._standing.items()):
             chance = float(1 / (1 + np.exp(-self._suspicion.log_odds[section])))
             latest = replace(finding, probability=chance, evidence=self._tell_evidence(section))
             if not self._raiser.is_on[section]:
                 latest = replace(latest, cleared_s=batch.end_s)
+                self._cleared[section] = latest
                 del self._standing[section]
             else:
                 self._standing[section] = latest
             told.append(latest)
         self._learn(batch, levels)
         return tuple(told)
+
+    def _can_judge(self, batch: LoopBatch) -> NDArray[np.bool_]:
+        """Return of which sections (S) enough is known at this time of day."""
+        heard = self._usual.normal.knows(batch.end_s - batch.interval_s / 2, batch.interval_s)
+        silent = self._usual.layout.gather(heard.astype(float)) == 0.0  # S x 3 x K
+        return np.asarray(self._is_mainline | ~silent.any(axis=(1, 2)))
 
     def _learn(self, batch: LoopBatch, levels: Floats) -> None:
         believed = np.ones(len(self._loops), bool)
@@ -181,18 +202,22 @@ class IncidentDetector:
         self._number += 1
         lane = self._name_lane(index)
         chance = float(1 / (1 + np.exp(-self._suspicion.log_odds[index])))
+        onset_s = float(self._since_s[index])
+        place = tell_place(self._network, section, lane)
         loops = tuple(dict.fromkeys(loop for station in section.stations for loop in station))
         return IncidentFinding(
             f"incident@{self._number}",
             section.id,
             section.links,
             lane,
-            float(self._since_s[index]),
+            onset_s,
             now_s,
             chance,
             self._tell_evidence(index),
             loops,
-            self._build_text(section, lane, float(self._since_s[index])),
+            section.stations[ENTRY],
+            place,
+            tell_finding(place, to_clock(onset_s)),
         )
 
     def _name_lane(self, index: int) -> int | None:
@@ -208,13 +233,6 @@ class IncidentDetector:
         order = np.argsort(-shares, kind="stable")
         return {FIGURES[k]: round(float(shares[k]), 2) for k in order if shares[k] > 0.1}
 
-    def _build_text(self, section: Section, lane: int | None, onset_s: float) -> dict[str, str]:
-        link = self._network.links[section.links[0]]
-        name = link.name or link.id
-        clock = f"{int(onset_s) // 3600 % 24:02d}:{int(onset_s) // 60 % 60:02d}"
-        which = {"en": "" if lane is None else f", lane {lane}", "zh": ""}
-        which["zh"] = "" if lane is None else f"第 {lane} 车道"
-        return {
-            "en": f"{name} ({section.id}){which['en']}: probably blocked since about {clock}",
-            "zh": f"{name}（{section.id}）{which['zh']}:约 {clock} 起可能受阻",
-        }
+
+def _is_recent(cleared: IncidentFinding, batch: LoopBatch) -> bool:
+    return cleared.cleared_s is not None and batch.end_s - cleared.cleared_s < SAME_EVENT_S

@@ -63,6 +63,11 @@ class Normal:
                 np.where(total > 0, (means[0][0] + means[1][0]) / total, np.nan), float
             )
 
+    def knows(self, moment_s: float, interval_s: float) -> NDArray[np.bool_]:
+        """Return of which loops (D) this time of day was heard on an earlier day."""
+        heard = self._weight[COUNT, int(moment_s % DAY_S / BIN_S)]
+        return np.asarray(heard >= BIN_S / interval_s)
+
 
 CLASSES = 8  # of a station's flow
 CLASS_VEH = 4.0  # vehicles of one lane and interval in one class

@@ -58,12 +58,10 @@ def _switch(layout, weights, work, junction, node, stage, other, moment, queues,
 
 
 @compiled
-def plan_junction(
-    layout, weights, work, junction, now_stage, green_start_s, may_hold, free_s, queues
-):  # type: ignore[no-untyped-def]
+def plan_junction(layout, weights, work, junction, now_stage, start_s, may_hold, free_s, queues):  # type: ignore[no-untyped-def]
     """Return the stage to show now, and note each vehicle's planned departure.
 
-    `green_start_s` tells for each phase when its green began or will, `free_s` for each stage from
+    `start_s` tells for each phase when its green began or will, `free_s` for each stage from
     when on a change to it is lawful. Returns -1 when nothing
     is.
     """
@@ -80,7 +78,7 @@ def plan_junction(
         work.served[0, i] = 0
         work.ready_s[0, i] = queues.ready_s[lane0 + i]
     for p in range(phases):
-        work.green_s[0, p] = green_start_s[p]
+        work.green_s[0, p] = start_s[p]
     root = 1 + now_stage * KEPT
     copy_node(work, lanes, phases, 0, root)
     work.parent[root] = -1

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from traffic.flows import find_known
 from traffic.forecasting import Forecast, UsualDay
 from traffic.model import Bottleneck, Network
-from traffic.readings import LoopBatch
+from traffic.readings import LoopBatch, Quality
 from traffic.units import to_vph
 from traffic.warning.stations import FLOW, OCCUPANCY, SPEED, StationLog, find_stations
 
@@ -53,7 +53,7 @@ class Signs:
     held_beyond: float  # flow lost between the bottleneck and those stations, over capacity
     ratio: float  # inflow of the last minutes over the usual day's
     ratio_before: float  # the same, BEFORE_S earlier
-    good_share: float  # of the loops that warnings rest on, 0..1
+    good_share: float  # of the loops that warnings rest on, those that measured, 0..1
 
 
 class BreakdownWatch:
@@ -99,7 +99,8 @@ class BreakdownWatch:
         self._ratios.append(self.ratio if self._heard_s > SETTLE_S else float("nan"))
         while len(self._ratios) * batch.interval_s > BEFORE_S:
             self._ratios.popleft()
-        known = sum(loop in heard for loop in self._asked)
+        measured = {batch.detectors[i] for i in np.flatnonzero(batch.quality == Quality.GOOD)}
+        known = sum(loop in heard and loop in measured for loop in self._asked)
         self._good_share = known / max(len(self._asked), 1)
 
     def build_signs(self) -> Signs:

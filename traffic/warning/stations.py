@@ -59,6 +59,28 @@ def find_stations(network: Network, bottleneck: Bottleneck, beyond_m: float) -> 
     return tuple(sorted(found, key=lambda one: -one.back_m))
 
 
+def group_stations(network: Network, bottleneck: Bottleneck) -> tuple[Station, ...]:
+    """Return the cross-sections of the loops that watch a bottleneck, upstream to downstream."""
+    links, ahead_m, start_m = network.links, 0.0, {}
+    for link in reversed(bottleneck.corridor[:-1]):
+        ahead_m += links[link].length_m
+        start_m[link] = ahead_m
+    groups: dict[tuple[str, int], list[Detector]] = {}
+    for loop in (network.detectors[name] for name in bottleneck.watch):
+        groups.setdefault((loop.link, round(loop.position_m / LEVEL_M)), []).append(loop)
+    found = [
+        Station(
+            link,
+            loops[0].position_m,
+            start_m.get(link, 0.0) - loops[0].position_m,
+            tuple(loop.id for loop in loops),
+            links[link].free_speed_mps,
+        )
+        for (link, _), loops in groups.items()
+    ]
+    return tuple(sorted(found, key=lambda one: -one.back_m))
+
+
 def _group(network: Network, link: str) -> Iterable[tuple[float, list[Detector]]]:
     groups: dict[int, list[Detector]] = {}
     for loop in network.detectors.values():
