@@ -7,15 +7,18 @@ from math import ceil, inf
 import numpy as np
 import pytest
 from laned import add_lanes, build_batch, build_queue
-from test_controllers import build_raw
+from test_controllers import GREENS, build_raw
 from test_response import TOWN
+from towns import write_permissive_town
 
 from controllers import build_deciders
 from controllers.horizon import SEEING as WEIGHTS
 from controllers.horizon import Horizon, HorizonTeam
+from networks import load
+from networks.resco import free_scenario
 from traffic.control import Observation, Sensing
 from traffic.interlock import Interlock
-from traffic.model import ModelError
+from traffic.model import ModelError, Network
 from traffic.optimization.arrivals import build_queues
 from traffic.optimization.horizon import FINE_S, HORIZON_S, plan_junction
 from traffic.optimization.layout import build_layout
@@ -175,3 +178,41 @@ def test_the_search_finds_the_best_of_all_sequences_of_stages(seed: int) -> None
     )
     exact = Exhaustive(arrive_s).find_best(0, 0, ((-20.0, inf), (0, 0), (-1.0, -1.0)))
     assert found == pytest.approx(exact)
+
+
+@pytest.fixture(scope="module")
+def permissive(tmp_path_factory: pytest.TempPathFactory) -> Network:
+    """One lane an arm; through traffic follows left turns that give way."""
+    folder = tmp_path_factory.mktemp("permissive")
+    path = write_permissive_town(folder)
+    return free_scenario(load(str(path), 1, folder / "loaded")).network
+
+
+def find_start(network: Network, clear_s: float, head_mps: float) -> tuple[float, float]:
+    """Return when the stage ends and when the next one turns green, somebody waiting across."""
+    team = HorizonTeam(network, ("j",), weights=WEIGHTS._replace(clear_s=clear_s))
+    interlock = Interlock([network.junctions["j"]], {"j": network.plans["j"]}, 0)
+    ended_s = inf
+    for now_s in range(60):
+        queues = {"in_n_0": build_queue(8 if now_s >= 12 else 0), "in_w_0": [0.0]}
+        batch = build_batch(network, queues)
+        from_west = np.arange(batch.speed_mps.size) == batch.speed_mps.size - 1  # the last lane
+        batch = replace(batch, speed_mps=np.where(from_west, head_mps, 0.0))
+        raw = replace(build_raw(now_s, frozenset(), Quality.GOOD), lanes=batch)
+        (command,) = team.decide([interlock.observe("j", raw, {})])
+        shown, vetoes = interlock.admit([command] if command else [], now_s)
+        assert vetoes == ()
+        if ended_s == inf and command is not None and command.stage == "s2":
+            ended_s = now_s
+        if shown["j"]["p4"] in GREENS:
+            return ended_s, now_s
+    raise AssertionError("never green across")
+
+
+def test_a_stage_starts_later_where_somebody_may_be_caught(permissive: Network) -> None:
+    """The head stands in green: one who turns left waits in the junction before it."""
+    usual = find_start(permissive, 0.0, 0.0)
+    late = find_start(permissive, 4.0, 0.0)
+    assert late[0] == usual[0]
+    assert late[1] == usual[1] + 4.0
+    assert find_start(permissive, 4.0, 8.0) == find_start(permissive, 0.0, 8.0)

@@ -41,3 +41,29 @@ def write_town(folder: Path, end_s: float = 600.0) -> Path:
         f'<begin value="100"/><end value="{end_s:g}"/></configuration>'
     )
     return path
+
+
+ARMS = {"w": (-300, 0), "n": (0, 300), "e": (300, 0), "s": (0, -300)}
+
+
+def write_permissive_town(folder: Path) -> Path:
+    """Write a crossing of one lane an arm, its left turns giving way in both stages."""
+    nodes = (Node("j", 0, 0, "traffic_light"), *(Node(arm, *at) for arm, at in ARMS.items()))
+    ins = [Edge(f"in_{arm}", arm, "j", 1, 13.9) for arm in ARMS]
+    outs = [Edge(f"out_{arm}", "j", arm, 1, 13.9) for arm in ARMS]
+    turns = (("w", "e", "n"), ("e", "w", "s"), ("n", "s", "e"), ("s", "n", "w"))  # through, left
+    links = tuple(
+        Connection(f"in_{arm}", f"out_{to}", 0, 0) for arm, *there in turns for to in there
+    )
+    states = ((30.0, "GgGgrrrr"), (3.0, "yyyyrrrr"), (30.0, "rrrrGgGg"), (3.0, "rrrryyyy"))
+    roads = Roads(nodes, (*ins, *outs), links, (Program("j", links, states),))
+    compile_roads(roads, folder, "permissive")
+    (folder / "routes.xml").write_text(
+        '<routes><trip id="a" depart="0" from="in_w" to="out_e"/></routes>'
+    )
+    path = folder / "permissive.sumocfg"
+    path.write_text(
+        '<configuration><net-file value="permissive.net.xml"/><route-files value="routes.xml"/>'
+        '<begin value="0"/><end value="600"/></configuration>'
+    )
+    return path
