@@ -7,7 +7,7 @@ from traffic.congestion import Alert, Congestion, CongestionSettings, Level
 from traffic.estimation import Estimator
 from traffic.forecasting import Forecast
 from traffic.model import Bottleneck, Detector, DetectorKind, Link, ModelError, Network
-from traffic.readings import LoopBatch
+from traffic.readings import LoopBatch, Quality
 
 NAN = float("nan")
 LEADS = (300.0, 900.0, 1800.0)
@@ -37,7 +37,12 @@ class Watch:
         self.now_s = 7 * 3600.0
 
     def run(
-        self, minutes: float, chance: float = 0.0, up_kmph: float = 65, in_kmph: float = 65
+        self,
+        minutes: float,
+        chance: float = 0.0,
+        up_kmph: float = 65,
+        in_kmph: float = 65,
+        quality: Quality = Quality.GOOD,
     ) -> tuple[Alert, ...]:
         alerts: tuple[Alert, ...] = ()
         for _ in range(round(minutes * 2)):
@@ -46,7 +51,8 @@ class Watch:
             count = np.where(speed > 0, 8.0, 0.0)
             occupancy = np.where(speed > 0, 0.1, 1.0)
             speed = np.where(speed > 0, speed, NAN)
-            batch = LoopBatch(self.now_s, 30, LOOPS, count, occupancy, speed, np.zeros(4, np.int8))
+            marks = np.full(4, quality, np.int8)
+            batch = LoopBatch(self.now_s, 30, LOOPS, count, occupancy, speed, marks)
             inflow = np.tile(np.array([3300.0, 3600.0, 3900.0]), (1, 3, 1))
             chances = np.array([[0.0 * chance, chance, chance]])
             forecast = Forecast(self.now_s, ("neck",), LEADS, inflow, chances)
@@ -118,6 +124,19 @@ def test_a_confirmed_alert_needs_speed_and_chance_to_clear() -> None:
     assert alert.cleared_s == watch.now_s
     assert "cleared" in alert.text["en"]
     assert watch.run(5, chance=0.1) == ()
+
+
+def test_a_jam_that_nobody_sees_any_more_is_not_over_for_that() -> None:
+    watch = Watch()
+    watch.run(10, chance=0.9, up_kmph=30)
+    (alert,) = watch.run(120, chance=NAN, quality=Quality.MISSING)
+    assert alert.level is Level.CONFIRMED
+    assert alert.cleared_s is None
+    assert alert.confidence == 0
+    (alert,) = watch.run(4.5)
+    assert alert.cleared_s is None
+    (alert,) = watch.run(0.5)
+    assert alert.cleared_s == watch.now_s
 
 
 def test_a_warning_that_did_not_come_true_clears_and_the_next_is_another() -> None:

@@ -95,11 +95,13 @@ class BottleneckWatch:
         speed_mps = self._find_speed(batch, look)
         window = max(1, round(s.jam_window_s / interval_s))
         self._jams = deque(self._jams, maxlen=window)
-        self._jams.append(speed_mps is not None and speed_mps < s.jam_mps)
+        # A jam that nobody sees any more is not over for that.
+        if look.stations or self.alert is None or self.alert.level is not Level.CONFIRMED:
+            self._jams.append(speed_mps is not None and speed_mps < s.jam_mps)
+            # Speed that nobody measures, because nobody drives there, is no jam.
+            is_free = speed_mps is None or speed_mps > s.free_mps
+            self._free_s = self._free_s + interval_s if is_free else 0.0
         is_jam = sum(self._jams) * interval_s >= s.jam_s
-        # Speed that nobody measures, because nobody drives there, is no jam.
-        is_free = speed_mps is None or speed_mps > s.free_mps
-        self._free_s = self._free_s + interval_s if is_free else 0.0
 
         chance, onset_s = self._find_chance(forecast, row)
         self._high_updates = self._high_updates + 1 if chance >= s.warn_chance else 0
