@@ -10,9 +10,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from traffic.alerts.alert import Alert, AlertOrder, Cause, Level, Severity
+from traffic.alerts.alert import Alert, Cause, Level, Severity
 from traffic.alerts.evidence import Line, find_speed_mps, list_readings
-from traffic.alerts.orders import CLEAR, follow_order
+from traffic.alerts.orders import Attended
 from traffic.alerts.settings import CongestionSettings
 from traffic.alerts.texts import tell_blockage, tell_suspicion
 from traffic.incidents.detection import IncidentFinding
@@ -101,18 +101,15 @@ class Event:
         return tell_blockage(finding, self.find_chance(finding))
 
 
-class Blockage:
+class Blockage(Attended):
     """One event away from any bottleneck, and its alert, if any."""
 
     def __init__(self, id_: str, network: Network, settings: CongestionSettings) -> None:
+        super().__init__(settings)
         self.event = Event(network, settings)
-        self.alert: Alert | None = None
         self._id = id_
-        self._settings = settings
         self._network = network
-        self._closed_by: str | None = None
         self._number = 0
-        self._calmer_s = 0.0
 
     @property
     def is_done(self) -> bool:
@@ -155,20 +152,6 @@ class Blockage:
         self.alert = alert if alert.cleared_s is None else None
         return alert
 
-    def follow_order(self, order: AlertOrder, now_s: float) -> str | None:
-        """Do with the open alert what an operator wants; return why it cannot be, if it cannot."""
-        if self.alert is None:
-            return f"no open alert {order.alert}"
-        wanted = follow_order(self.alert, order, self._settings, now_s)
-        if isinstance(wanted, str):
-            return wanted
-        if order.kind == CLEAR:
-            self._closed_by = order.by
-        if wanted.severity is not self.alert.severity:
-            self._calmer_s = 0.0
-        self.alert = wanted
-        return None
-
     def _describe(self, alert: Alert, batch: LoopBatch) -> Alert:
         first, standing = self.event.first, self.event.standing
         if first is None:
@@ -183,20 +166,9 @@ class Blockage:
         return alert if alert.cleared_s is not None else self._judge(alert, batch)
 
     def _judge(self, alert: Alert, batch: LoopBatch) -> Alert:
-        """It is minor while traffic gets by, major once vehicles queue where they come in.
-
-        What is worse holds at once, what is better after a while.
-        """
+        """It is minor while traffic gets by, major once vehicles queue where they come in."""
         severity = Severity.MAJOR if self._is_slow(batch) else Severity.MINOR
-        if severity.rank >= alert.severity.rank:
-            self._calmer_s = 0.0
-        else:
-            self._calmer_s += batch.interval_s
-            if self._calmer_s < self._settings.calmer_s:
-                severity = alert.severity
-        is_worse = severity.rank > alert.severity.rank and alert.raised_s < alert.updated_s
-        snoozed_until_s = None if is_worse else alert.snoozed_until_s
-        return replace(alert, severity=severity, snoozed_until_s=snoozed_until_s)
+        return self._grade(alert, severity, batch.interval_s)
 
     def _is_slow(self, batch: LoopBatch) -> bool:
         for finding in self.event.standing:

@@ -10,11 +10,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from traffic.alerts.alert import Alert, AlertOrder, Cause, Level
+from traffic.alerts.alert import Alert, Cause, Level
 from traffic.alerts.blockages import Event
 from traffic.alerts.causes import find_cause, find_queue, find_severity, find_signs
 from traffic.alerts.evidence import Line, find_speed_mps, list_readings
-from traffic.alerts.orders import CLEAR, follow_order
+from traffic.alerts.orders import Attended
 from traffic.alerts.settings import CongestionSettings
 from traffic.alerts.texts import (
     tell_alert,
@@ -37,14 +37,14 @@ NEAR_M = 1200.0  # upstream of a bottleneck: a lane blocked within is an event o
 TOLD = 3  # findings in the evidence, the latest
 
 
-class BottleneckWatch:
+class BottleneckWatch(Attended):
     """The alert of one bottleneck, if any, and what it waits for."""
 
     def __init__(
         self, bottleneck: Bottleneck, network: Network, settings: CongestionSettings
     ) -> None:
+        super().__init__(settings)
         self.bottleneck = bottleneck
-        self._settings = settings
         self.event = Event(network, settings)
         name = network.links[bottleneck.link].name or bottleneck.id
         self._place = settings.places.get(bottleneck.id, {"en": name, "zh": name})
@@ -55,12 +55,9 @@ class BottleneckWatch:
             for loop in station.loops
         }
         self._loops = tuple(dict.fromkeys((*bottleneck.watch, *bottleneck.feeders)))
-        self.alert: Alert | None = None
         self._confirmed_s = np.inf  # when the alert was confirmed
         self._behind: dict[str, IncidentFinding] = {}  # findings that the alert rests on, of late
-        self._closed_by: str | None = None  # who has just cleared the alert
         self._barred: Level | None = None  # up to which level nothing is raised for now
-        self._calmer_s = 0.0
         self._high_updates = 0
         self._low_s = self._blind_s = self._free_s = 0.0
         self._jams: deque[bool] = deque()  # of the last intervals, newest last
@@ -141,20 +138,6 @@ class BottleneckWatch:
         self.alert = alert if alert.cleared_s is None else None
         return alert
 
-    def follow_order(self, order: AlertOrder, now_s: float) -> str | None:
-        """Do with the open alert what an operator wants; return why it cannot be, if it cannot."""
-        if self.alert is None:
-            return f"no open alert {order.alert}"
-        wanted = follow_order(self.alert, order, self._settings, now_s)
-        if isinstance(wanted, str):
-            return wanted
-        if order.kind == CLEAR:
-            self._closed_by = order.by
-        if wanted.severity is not self.alert.severity:
-            self._calmer_s = 0.0
-        self.alert = wanted
-        return None
-
     def _raise_or_keep(
         self, level: Level | None, now_s: float, chance: float, onset_s: float | None
     ) -> Alert | None:
@@ -219,21 +202,15 @@ class BottleneckWatch:
         return is_known and level is not Level.SUSPECTED
 
     def _judge(self, alert: Alert, forecast: Forecast, row: int | None, interval_s: float) -> Alert:
-        """Tell severity, cause and the queue's tail. What is worse holds at once, what is better
-        after a while. The worst cause stays, and once confirmed any does, as a queue hides and
-        feigns signs, but for a lane found blocked beyond the queue's head. Doubtful loops that
-        are sound again are no cause any more.
+        """Tell severity, cause and the queue's tail.
+
+        The worst cause stays, and once confirmed any does, as a queue hides and feigns signs, but
+        for a lane found blocked beyond the queue's head. Doubtful loops that are sound again are
+        no cause any more.
         """
         s = self._settings
         signs, queue = find_signs(forecast, row), find_queue(forecast, row)
-        severity = find_severity(alert.level, queue, s)
-        if severity.rank >= alert.severity.rank:
-            self._calmer_s = 0.0
-        else:
-            self._calmer_s += interval_s
-            if self._calmer_s < s.calmer_s:
-                severity = alert.severity
-        is_worse = severity.rank > alert.severity.rank and alert.raised_s < alert.updated_s
+        alert = self._grade(alert, find_severity(alert.level, queue, s), interval_s)
         standing = self._list_believed(alert)
         cause = find_cause(signs, s, is_blocked=bool(standing))
         if alert.raised_s < alert.updated_s and alert.cause is not Cause.DETECTOR_FAULT:
@@ -243,9 +220,7 @@ class BottleneckWatch:
                 cause = Cause.INCIDENT if standing else alert.cause
         return replace(
             alert,
-            severity=severity,
             cause=cause,
-            snoozed_until_s=None if is_worse else alert.snoozed_until_s,
             advice=tell_tail(queue, alert.updated_s, self._place, s.places),
         )
 
