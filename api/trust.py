@@ -22,7 +22,8 @@ from api.trust_schemas import (
 )
 from traffic.forecasting import Forecast, LoopOutlook
 from traffic.forecasting.doubt import tell_inflow_doubt, tell_loop_doubt
-from traffic.forecasting.outlook import QUANTITIES, SPEED
+from traffic.forecasting.loops import LoopForecast
+from traffic.forecasting.outlook import QUANTITIES, SPEED, Quantity
 from traffic.model import Network
 from traffic.snapshot import Snapshot
 from traffic.trouble import HealthReport
@@ -146,10 +147,10 @@ class _Teller:
         return float(np.mean([(m.trusted & sound).mean() for m in self._made.values()]))
 
     @property
-    def _made(self) -> Mapping[str, Any]:
+    def _made(self) -> Mapping[Quantity, LoopForecast]:
         return self._outlook.by_quantity
 
-    def build(self, at: int, quantity: str) -> LoopForecastOut:
+    def build(self, at: int, quantity: Quantity) -> LoopForecastOut:
         """Return the forecast of the loop at a position."""
         outlook, made = self._outlook, self._outlook.by_quantity[quantity]
         detector = self._network.detectors[outlook.loops[at]]
@@ -159,7 +160,7 @@ class _Teller:
             road=self._network.links[detector.link].name,
             lane=detector.lane,
             position_m=detector.position_m,
-            quantity=quantity,  # type: ignore[arg-type]
+            quantity=quantity,
             estimated=bool(made.estimated[at]),
             slow_chance=_number(made.onset_chance[at]) if quantity == SPEED else None,
             leads=[
@@ -178,7 +179,7 @@ class _Teller:
             ],
         )
 
-    def _find_doubt(self, quantity: str, h: int, at: int) -> dict[str, str] | None:
+    def _find_doubt(self, quantity: Quantity, h: int, at: int) -> dict[str, str] | None:
         if self._age is not None:
             return dict(self._age)
         fault = self._doubts.get(self._outlook.loops[at])

@@ -4,11 +4,11 @@ As in `schemas`: moments are UTC (RFC 3339), ratios 0..1, what is not known is n
 """
 
 from datetime import datetime
-from typing import Literal
 
 from pydantic import Field
 
 from api.schemas import Wire
+from traffic.forecasting.outlook import Quantity
 
 FAULT_TEXT = {"en": "counts nothing where traffic passes", "zh": "有车通过却无计数"}
 WHY_TEXT = {"en": "still learning: checked 3 of 12 times", "zh": "尚在学习：已检验 3/12 次"}
@@ -92,7 +92,7 @@ class LoopForecastOut(Wire):
     road: str
     lane: int = Field(description="From the right, 0 first.")
     position_m: float = Field(description="From the link's upstream end.")
-    quantity: Literal["speed_mps", "flow_vph", "occupancy"]
+    quantity: Quantity
     estimated: bool = Field(description="The newest reading was missing and has been filled in.")
     slow_chance: float | None = Field(
         description="That it falls below 40 km/h within 30 min; null where it is slow already."

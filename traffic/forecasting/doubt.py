@@ -3,11 +3,11 @@
 import numpy as np
 
 from traffic.forecasting.inflow import Forecast, ForecastSettings
-from traffic.forecasting.outlook import LoopOutlook
+from traffic.forecasting.outlook import LoopOutlook, Quantity
 
 
 def tell_loop_doubt(
-    outlook: LoopOutlook, quantity: str, lead: int, loop: int
+    outlook: LoopOutlook, quantity: Quantity, lead: int, loop: int
 ) -> dict[str, str] | None:
     """Return why a forecast is not trusted, by language; None when it is.
 

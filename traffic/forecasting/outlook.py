@@ -6,7 +6,7 @@ of what follows. A reading that is not good is left out, as one that never came.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Literal, Protocol, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +25,9 @@ from traffic.units import SECONDS_PER_HOUR, to_mps
 Floats = NDArray[np.float64]
 Small = NDArray[np.float32]
 
-SPEED, FLOW, OCCUPANCY = QUANTITIES = ("speed_mps", "flow_vph", "occupancy")
+Quantity = Literal["speed_mps", "flow_vph", "occupancy"]
+QUANTITIES: tuple[Quantity, ...] = get_args(Quantity)
+SPEED, FLOW, OCCUPANCY = QUANTITIES
 SLOW_MPS, OPEN_MPS = to_mps(40.0), to_mps(45.0)  # a loop turns slow from above one to below other
 SETTINGS: Mapping[str, LoopForecastSettings] = {
     SPEED: LoopForecastSettings(
@@ -52,7 +54,7 @@ class LoopOutlook:
     is_primed: bool  # a usual day was known before
     loops: tuple[str, ...]  # D
     lead_s: tuple[float, ...]  # H
-    by_quantity: Mapping[str, LoopForecast]  # of QUANTITIES
+    by_quantity: Mapping[Quantity, LoopForecast]
     least_judged: int  # intervals, until a lead time can be trusted
     watched: tuple[int, ...] = ()  # positions of loops at bottlenecks
 
