@@ -43,6 +43,11 @@ def test_mph_read_as_kmh_are_found_within_minutes_and_named() -> None:
             street, replace(batch, speed_mps=batch.speed_mps * MPH_AS_KMH), street.now_s
         )
         found.append(FeedFault.SPEED_UNITS in faults)
+        if not found[-1]:  # doubted at once, and counts are believed
+            assert faults == {FeedFault.ODD_SPEEDS}
+            assert np.isnan(out.speed_mps).all()
+            assert set(out.quality.tolist()) == {Quality.GOOD}
+            np.testing.assert_array_equal(out.count_veh, batch.count_veh)
         if found[-1]:
             assert set(out.quality.tolist()) == {Quality.WRONG_UNITS}
             (problem,) = street.screen.problems
@@ -61,6 +66,42 @@ def test_a_jam_is_no_wrong_unit() -> None:
         slow = replace(batch, speed_mps=jam, occupancy=batch.count_veh * 5.5 / 4.0 / 30)
         _, faults = labels_of(street, slow, street.now_s)
         assert FeedFault.SPEED_UNITS not in faults
+
+
+def test_one_odd_batch_is_doubted_by_its_speeds_and_forgotten() -> None:
+    street = settled()
+    batch = street.batch()
+    out, faults = labels_of(street, replace(batch, speed_mps=batch.speed_mps / 2), street.now_s)
+    assert faults == {FeedFault.ODD_SPEEDS}
+    assert np.isnan(out.speed_mps).all()
+    assert_sound(street)
+
+
+def test_speeds_stay_in_doubt_while_too_few_loops_tell() -> None:
+    street = settled()
+    odd = street.batch()
+    street.screen.screen(replace(odd, speed_mps=odd.speed_mps * MPH_AS_KMH), street.now_s)
+    thin = street.batch()
+    few = np.where(np.arange(len(street.ids)) < 3, thin.count_veh, 1.0)
+    out, _ = labels_of(
+        street, replace(thin, count_veh=few, occupancy=few * 5.5 / 20 / 30), street.now_s
+    )
+    assert np.isnan(out.speed_mps).all()
+    assert_sound(street)
+
+
+def test_occupancy_in_percent_is_found_in_light_traffic_too() -> None:
+    """At a vehicle each half minute percent are below 1, but then vehicles are 500 m long."""
+    street = settled()
+    batch = street.batch()
+    ones = np.ones(len(street.ids))
+    thin = replace(batch, count_veh=ones, occupancy=ones * 5.5 / batch.speed_mps / 30)
+    out, faults = labels_of(street, replace(thin, occupancy=100 * thin.occupancy), street.now_s)
+    assert (100 * thin.occupancy < 1).mean() > 0.5
+    assert faults == {FeedFault.OCCUPANCY_UNITS}
+    assert set(out.quality.tolist()) == {Quality.WRONG_UNITS}
+    out, faults = labels_of(street, street.batch(), street.now_s)
+    assert faults == set()
 
 
 def test_occupancy_in_percent_is_found_in_its_first_batch() -> None:

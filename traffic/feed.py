@@ -22,6 +22,7 @@ class FeedFault(Enum):
     """What is wrong with a feed."""
 
     SPEED_UNITS = "speed_units"
+    ODD_SPEEDS = "odd_speeds"
     OCCUPANCY_UNITS = "occupancy_units"
     CLOCK_OFFSET = "clock_offset"
     CLOCK_SKEW = "clock_skew"
@@ -51,7 +52,9 @@ class FeedSettings:
     steady_s: float = 10.0  # a clock that is off by the same, to within this, is set wrong
     steady_batches: float = 3.0
     gap_s: float = 600.0  # between batches
-    percent_share: float = 0.8  # of occupancies that are not 0, above 1: these are percent
+    percent_share: float = 0.5  # of occupancies that are not 0, above 1: these are percent
+    percent_m: float = 50.0  # of flowing vehicles' median length, above which they are too
+    flowing_ratio: float = 0.5  # of speed to free speed, from which a length is that of a vehicle
     fewest_loops: float = 5.0  # that units can be judged by
     free_occupancy: float = 0.12  # below, traffic flows freely
     slow_ratio: float = 0.75  # of median free-flow speed to free speed: mph read as km/h give 0.62
@@ -68,7 +71,7 @@ class FeedSettings:
         ]
         problems += [
             f"{name} {getattr(self, name)} must be at most 1"
-            for name in ("percent_share", "free_occupancy", "slow_ratio")
+            for name in ("percent_share", "free_occupancy", "slow_ratio", "flowing_ratio")
             if getattr(self, name) > 1
         ]
         if problems:
@@ -91,14 +94,18 @@ class FeedWatch:
         self._end_s = -np.inf
         self._offset_s, self._steady = np.nan, 0
         self._odd_speeds = 0.0
+        self._percent: tuple[float, str, str] | None = None  # why occupancies are taken for percent
         self.problems: tuple[FeedProblem, ...] = ()  # of the latest batch
+        self.doubts_speeds = False  # of the latest batch, all else of which may be good
 
     def check(self, batch: LoopBatch, now_s: float, values: Floats) -> Quality:
         """Return GOOD or what all of the batch's readings are; `problems` tells why.
 
-        `values` are count, occupancy and speed (3 x D) in the network's order.
+        A batch can be GOOD but for its speeds, `doubts_speeds`: they are odd, and a unit is only
+        said to be wrong when that lasts. `values` are count, occupancy and speed (3 x D) in the
+        network's order.
         """
-        self.problems = ()
+        self.problems, self.doubts_speeds = (), False
         whole = self._check_clock(batch, now_s)
         if whole is Quality.GOOD:
             whole = self._check_units(batch, values)
@@ -162,40 +169,71 @@ class FeedWatch:
         return Quality.GOOD
 
     def _check_units(self, batch: LoopBatch, values: Floats) -> Quality:
-        s = self._settings
         count, occupancy, speed = values
-        covered = occupancy[~np.isnan(occupancy) & (occupancy > 0)]
-        share = float((covered > 1).mean()) if len(covered) >= s.fewest_loops else 0.0
-        if share >= s.percent_share:
-            self._tell(
-                FeedFault.OCCUPANCY_UNITS, batch.end_s, share,
-                f"occupancies are percent: {share:.0%} of them are above 1",
-                f"占有率单位似为百分数：{share:.0%} 的值大于 1",
-            )  # fmt: skip
-            return Quality.WRONG_UNITS
         with np.errstate(invalid="ignore", divide="ignore"):
             length_m = speed * occupancy * batch.interval_s / count
-            free = (count >= 2) & (occupancy > 0) & (occupancy < s.free_occupancy) & (speed > 0)
+        self._judge_occupancies(values, length_m)
+        if self._percent is not None:
+            figure, en, zh = self._percent
+            self._tell(
+                FeedFault.OCCUPANCY_UNITS, batch.end_s, figure,
+                f"occupancies are percent: {en}", f"占有率单位似为百分数：{zh}",
+            )  # fmt: skip
+            return Quality.WRONG_UNITS
+        return self._check_speeds(batch.end_s, values, length_m)
+
+    def _judge_occupancies(self, values: Floats, length_m: Floats) -> None:
+        """Settle whether occupancies are percent; where too few loops tell it stays as it was."""
+        s = self._settings
+        count, occupancy, speed = values
+        covered = occupancy > 0
+        if covered.sum() < s.fewest_loops:
+            return
+        self._percent = None
+        share = float((occupancy[covered] > 1).mean())
+        # In light traffic percent are below 1, too.
+        flows = covered & (count >= 1) & (speed > s.flowing_ratio * self._free_mps)
+        length = float(np.median(length_m[flows])) if flows.sum() >= s.fewest_loops else 0.0
+        if share >= s.percent_share:
+            self._percent = share, f"{share:.0%} of them are above 1", f"{share:.0%} 的值大于 1"
+        elif length > s.percent_m:
+            self._percent = length, f"vehicles of {length:.0f} m", f"平均车长 {length:.0f} 米"
+
+    def _check_speeds(self, end_s: float, values: Floats, length_m: Floats) -> Quality:
+        s = self._settings
+        count, occupancy, speed = values
+        free = (count >= 2) & (occupancy > 0) & (occupancy < s.free_occupancy) & (speed > 0)
         open_road = free & self._is_mainline
         ratio = length = np.nan
         if free.sum() >= s.fewest_loops:
             length = float(np.median(length_m[free]))
         if open_road.sum() >= s.fewest_loops:
             ratio = float(np.median(speed[open_road] / self._free_mps[open_road]))
-        if np.isnan(length):
-            return Quality.WRONG_UNITS if self._odd_speeds >= s.unit_batches else Quality.GOOD
-        is_odd = not s.shortest_m <= length <= s.longest_m
-        is_odd |= ratio < s.slow_ratio or ratio > s.fast_ratio
-        self._odd_speeds = min(self._odd_speeds + 1, 2 * s.unit_batches) if is_odd else 0.0
-        if self._odd_speeds < s.unit_batches:
-            return Quality.GOOD
+        is_told = not np.isnan(length)
+        if is_told:
+            is_odd = not s.shortest_m <= length <= s.longest_m
+            is_odd |= ratio < s.slow_ratio or ratio > s.fast_ratio
+            self._odd_speeds = min(self._odd_speeds + 1, 2 * s.unit_batches) if is_odd else 0.0
+        # Where too few loops tell, speeds are as odd as they were.
+        is_wrong = self._odd_speeds >= s.unit_batches
+        self.doubts_speeds = self._odd_speeds > 0 and not is_wrong
+        if is_told and self._odd_speeds > 0:
+            self._tell_speeds(end_s, ratio, length, is_wrong)
+        return Quality.WRONG_UNITS if is_wrong else Quality.GOOD
+
+    def _tell_speeds(self, end_s: float, ratio: float, length: float, is_wrong: bool) -> None:
+        figure, en, zh = ratio, f"{ratio:.2f} of free speed", f"为自由流速度的 {ratio:.2f} 倍"
         if np.isnan(ratio):
             figure, en, zh = length, f"vehicles of {length:.1f} m", f"平均车长 {length:.1f} 米"
+        if is_wrong:
+            self._tell(
+                FeedFault.SPEED_UNITS, end_s, figure,
+                f"speeds on free roads look wrong by their unit: {en}",
+                f"空闲道路上的速度单位可疑：{zh}",
+            )  # fmt: skip
         else:
-            figure, en, zh = ratio, f"{ratio:.2f} of free speed", f"为自由流速度的 {ratio:.2f} 倍"
-        self._tell(
-            FeedFault.SPEED_UNITS, batch.end_s, figure,
-            f"speeds on free roads look wrong by their unit: {en}",
-            f"空闲道路上的速度单位可疑：{zh}",
-        )  # fmt: skip
-        return Quality.WRONG_UNITS
+            self._tell(
+                FeedFault.ODD_SPEEDS, end_s, figure,
+                f"speeds on free roads are odd, and not used: {en}",
+                f"空闲道路上的速度异常，暂不采用：{zh}",
+            )  # fmt: skip

@@ -107,7 +107,8 @@ class HealthScreen:
     | late | counts follow the lanes beside it later than they used to | when they do not |
     | stale | the batch is old or came before | with the next good batch |
     | clock skew | the batch ends ahead of now or before the last one | with the next good batch |
-    | wrong units | the feed's occupancies are percent, or its speeds odd | with the next good one |
+    | wrong units | the feed's occupancies are percent | with the next good one |
+    | | its speeds are odd four times running; before, they alone are left out | with the next |
 
     `problems` says of the latest batch what was wrong with it as a whole; what is wrong as a whole
     changes nothing of what is known of the loops.
@@ -150,6 +151,7 @@ class HealthScreen:
     def screen(self, batch: LoopBatch, now_s: float) -> LoopBatch:
         """Return the same values, labelled; labels that the field gave are kept.
 
+        Speeds that the feed as a whole makes doubtful are taken for not measured, NaN.
         Raises ValueError naming every loop that the network does not have.
         """
         unknown = [d for d in batch.detectors if d not in self._index]
@@ -166,6 +168,9 @@ class HealthScreen:
         whole = self._feed.check(batch, now_s, values)
         if any(problem.fault is FeedFault.GAP for problem in self.problems):
             self._forget_runs()
+        if self._feed.doubts_speeds:
+            values[2] = np.nan
+            batch = replace(batch, speed_mps=values[2, at])
         if whole is Quality.GOOD:
             self._judge(labels, seen, values, batch.interval_s)
             self._labels = labels

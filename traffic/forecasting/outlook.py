@@ -39,9 +39,15 @@ SETTINGS: Mapping[str, LoopForecastSettings] = {
 LEAST_SHARE = 0.5  # of an interval that good readings must cover
 REACH_M = 1200.0  # along the road, within which loops are neighbors
 NEAR_WEIGHT = 0.5  # of a loop of the next station, beside 1 of one in the same cross-section
-NO_FAULT = (Quality.GOOD, Quality.MISSING)  # an estimate stands for a loop that fails
-# Wrong units are told after so many batches: those before were wrong too.
-TOLD_AFTER = 3
+# An estimate stands for a loop that fails; a fault of the whole feed is none of a loop's, and what
+# was said before it stays true.
+NO_FAULT = (
+    Quality.GOOD,
+    Quality.MISSING,
+    Quality.STALE,
+    Quality.CLOCK_SKEW,
+    Quality.WRONG_UNITS,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,8 +121,6 @@ class LoopOutlooks:
         if np.isnan(self._since_s):
             self._since_s = batch.end_s - batch.interval_s
         self._slot = slot
-        if batch.quality.size and (batch.quality == Quality.WRONG_UNITS).all():
-            del self._held[-TOLD_AFTER:]
         self._held.append((batch.interval_s, self._read(batch)))
         if batch.end_s + batch.interval_s / 2 >= (slot + 1) * self._interval_s:
             self._close(slot)
