@@ -9,10 +9,13 @@ from traffic.congestion import Congestion
 from traffic.control import Field, Sensing
 from traffic.engine import Engine
 from traffic.estimation import Estimator
-from traffic.forecasting import Forecaster, LoopForesight, LoopOutlooks
+from traffic.forecasting import Calendar, Forecaster, LoopForesight, LoopOutlooks
 from traffic.incidents.detection import IncidentDetector
+from traffic.incidents.normal import Usual
+from traffic.incidents.sections import Layout, build_sections
 from traffic.intake import Intake
 from traffic.interlock import Interlock
+from traffic.memory import Memory
 from traffic.model import ModelError
 from traffic.parts import Journal
 from traffic.policy import Policy
@@ -73,13 +76,28 @@ def find_loops(
     return frozenset(loop for one in (*controllers, *teams) for loop in one.loops)
 
 
-def build_forecaster(scenario: Scenario) -> LoopForesight:
-    """The forecast, with fitted odds where the scenario's bottlenecks have coefficients."""
+def build_forecaster(scenario: Scenario, calendar: Calendar | None = None) -> LoopForesight:
+    """The forecast, with fitted odds where the scenario's bottlenecks have coefficients.
+
+    `calendar` says which kinds of days are to come; without one day 0 is a Monday.
+    """
     network, usual = scenario.network, scenario.usual_day
     base: Forecaster | Foreseer = Forecaster(network, usual=usual)
     if scenario.warnings:
         base = Foreseer(network, base, scenario.warnings, usual)
-    return LoopForesight(base, LoopOutlooks(network, usual=usual))
+    return LoopForesight(base, LoopOutlooks(network, calendar, usual=usual))
+
+
+def build_memory(scenario: Scenario, calendar: Calendar | None = None) -> Memory:
+    """The parts of an engine that learn, before they have."""
+    network = scenario.network
+    layout = Layout(build_sections(network), tuple(network.detectors))
+    return Memory(
+        Intake(network),
+        Estimator(network),
+        build_forecaster(scenario, calendar),
+        Usual(layout),
+    )
 
 
 def build_engine(
@@ -89,10 +107,12 @@ def build_engine(
     journal: Journal,
     automatic: str | None = None,
     controller: str = USUAL_CONTROLLER,
+    memory: Memory | None = None,
 ) -> Engine:
     """Build the engine of a scenario, with a controller of CONTROLLERS at each managed junction.
 
-    `automatic` is the kind of response that a policy switches on. Raises ModelError when the field
+    `automatic` is the kind of response that a policy switches on; `memory` is of the same scenario,
+    and the engine begins knowing nothing without one. Raises ModelError when the field
     senses less than the controller needs.
     """
     network = scenario.network
@@ -105,14 +125,15 @@ def build_engine(
     chosen = frozenset(plan.id for plan in plans if plan.id.endswith(f":{automatic}"))
     advisor = Advisor(network, LinkGraph(network), plans)
     ordered = sorted(managed)
+    memory = memory or build_memory(scenario)
     controllers, teams = build_deciders(controller, network, ordered, field.sensing)
     return Engine(
         field,
-        Intake(network),
+        memory.health,
         StandIns(network),
-        Estimator(network),
-        build_forecaster(scenario),
-        IncidentDetector(network, threshold=scenario.alerts.incident_threshold),
+        memory.estimator,
+        memory.forecaster,
+        IncidentDetector(network, memory.usual, scenario.alerts.incident_threshold),
         Congestion(network, scenario.alerts),
         Responses(network, plans, diverter=advisor, policy=Policy(chosen)),
         controllers,

@@ -6,7 +6,9 @@ from math import inf
 from pathlib import Path
 from typing import Any
 
-from api.assembly import USUAL_CONTROLLER, build_engine
+from api.assembly import USUAL_CONTROLLER, build_engine, build_memory
+from api.errors import UserError
+from api.memory import load_memory
 from controllers import CONTROLLERS
 from networks import load
 from networks.replay_field import ReplayField
@@ -14,7 +16,8 @@ from traffic.alerts.alert import AlertOrder
 from traffic.control import RawReadings
 from traffic.journal import Journal, JournalError, read_header, read_steps
 from traffic.lanes import LEAVES
-from traffic.model import Network
+from traffic.memory import Memory
+from traffic.model import ModelError, Network
 from traffic.response import Order
 
 JOURNAL = "journal.jsonl"
@@ -53,7 +56,7 @@ def replay_run(folder: Path) -> int:
         with path.open(encoding="utf-8") as lines:
             header = read_header(lines)
         with path.open(encoding="utf-8") as recorded, path.open(encoding="utf-8") as compared:
-            return _repeat(header, recorded, compared)
+            return _repeat(header, recorded, compared, folder)
     except OSError as error:
         raise JournalError(f"{path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
@@ -62,7 +65,9 @@ def replay_run(folder: Path) -> int:
         raise JournalError(f"{path}: {error}") from error
 
 
-def _repeat(header: dict[str, Any], recorded: Iterable[str], compared: Iterable[str]) -> int:
+def _repeat(
+    header: dict[str, Any], recorded: Iterable[str], compared: Iterable[str], folder: Path
+) -> int:
     name, response, seed, managed, controller = _read_setup(header)
     orders: list[tuple[Order | AlertOrder, ...]] = []
     steps = 0
@@ -87,8 +92,12 @@ def _repeat(header: dict[str, Any], recorded: Iterable[str], compared: Iterable[
         own = {"scenario": name, "response": response, "seed": seed, "managed": sorted(managed)}
         if "controller" in header:
             own["controller"] = controller
+        memory = build_memory(scenario)
+        if "memory" in header:
+            own["memory"] = header["memory"]
+            _recall(memory, folder, header["memory"], scenario.network)
         journal = Journal(checker, own)
-        engine = build_engine(scenario, field, managed, journal, response, controller)
+        engine = build_engine(scenario, field, managed, journal, response, controller, memory)
         while True:
             steps += 1
             if engine.step(orders[steps - 1]) is None:
@@ -111,6 +120,17 @@ def _read_setup(header: dict[str, Any]) -> tuple[str, str, int, frozenset[str], 
         raise JournalError("\n".join(problems))
     managed = frozenset(str(junction) for junction in header["managed"])
     return header["scenario"], header["response"], header["seed"], managed, controller
+
+
+def _recall(memory: Memory, folder: Path, origin: Any, network: Network) -> None:
+    """Give an engine what the recorded one knew when it began. Raises JournalError."""
+    try:
+        kept = load_memory(folder / origin["file"], network)
+        memory.put_back(kept.learned, origin["rest_s"])
+    except (KeyError, TypeError) as error:
+        raise JournalError(f"line 1: the header's memory is {origin!r}") from error
+    except (UserError, ModelError) as error:
+        raise JournalError(f"what the recorded engine knew: {error}") from error
 
 
 def _check_reading(raw: RawReadings, before_s: float, network: Network) -> None:

@@ -140,7 +140,8 @@ class Service:
     """Owns the engine; all methods but the thread's own return at once.
 
     `open_engine` is entered and left in the engine's thread, where a simulator must live.
-    `speed` is simulated seconds a real second, infinity for as fast as it goes. Raises ModelError.
+    `speed` is simulated seconds a real second, infinity for as fast as it goes. `notices` are what
+    else the service lacks. Raises ModelError.
     """
 
     def __init__(
@@ -151,11 +152,13 @@ class Service:
         speed: float = 1.0,
         *,
         stale_s: float = 30.0,
+        notices: Callable[[], Sequence[str]] = tuple,
     ) -> None:
         check_speed(speed)
         self.network = network
         self.speed = speed
         self._open_engine = open_engine
+        self._notices = notices
         self._plans = {plan.id: plan for plan in plans}
         # One slow step is no silence.
         self._stale_s = max(stale_s, 3 / speed)
@@ -302,6 +305,7 @@ class Service:
         ]
         if published.pace is not None and published.pace < SLOW_SHARE * self.speed < math.inf:
             reasons.append(f"runs at {published.pace:.2g} times real time, asked {self.speed:g}")
+        reasons += self._notices()
         reasons += [one.text["en"] for one in published.snapshot.health.feed if one.is_now]
         if published.strategy is not None:
             quality = published.strategy.readings.quality

@@ -10,10 +10,11 @@ from typing import Any
 from pydantic import ValidationError
 
 from api.app import create_app, serve
-from api.assembly import build_engine, build_plans, find_managed
+from api.assembly import build_engine, build_memory, build_plans, find_managed
 from api.city import SimulatedCity
 from api.errors import UserError, attempt
-from api.service import Service, check_speed
+from api.memory import MemoryFile, Remembering, check_memory
+from api.service import Service, Steps, check_speed
 from api.settings import Settings
 from networks import load
 from networks.sumo_field import SumoField
@@ -35,22 +36,41 @@ def serve_scenario(
             lambda: load(name, seed, Path(scratch)),
             lambda: _check_journal(journal),
         )
+        check_memory(settings.memory)
         managed = find_managed(scenario, ("full",))
+        kept = None
+        if settings.memory is not None:
+            kept = MemoryFile(settings.memory, scenario.network, settings.to_utc)
         header = {"scenario": name, "response": "none", "seed": seed, "managed": sorted(managed)}
 
         @contextmanager
-        def open_engine() -> Iterator[SimulatedCity]:
+        def open_engine() -> Iterator[Steps]:
             _move_aside(journal)
+            memory, origin = build_memory(scenario), {}
+            if kept is not None:
+                memory = kept.recall(lambda: build_memory(scenario), scenario.begin_s)
+                origin = kept.keep_origin(journal.parent)
             with (
                 journal.open("w", encoding="utf-8") as stream,
                 SumoField(scenario, managed=managed) as field,
             ):
-                record = Journal(stream, header)
-                yield SimulatedCity(build_engine(scenario, field, managed, record), field)
+                record = Journal(stream, header | origin)
+                engine = build_engine(scenario, field, managed, record, memory=memory)
+                city = SimulatedCity(engine, field)
+                yield city if kept is None else Remembering(city, kept)
                 record.end()
+                if kept is not None:
+                    kept.write()
 
         plans = build_plans(scenario)
-        service = Service(open_engine, scenario.network, plans, speed, stale_s=settings.stale_s)
+        service = Service(
+            open_engine,
+            scenario.network,
+            plans,
+            speed,
+            stale_s=settings.stale_s,
+            notices=lambda: () if kept is None else kept.notices,
+        )
         try:
             serve(create_app(service, settings), settings)
         except OSError as error:

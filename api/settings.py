@@ -3,6 +3,7 @@
 import re
 import secrets
 from datetime import UTC, date, datetime, timedelta, timezone
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import AfterValidator, Field, SecretStr
@@ -48,6 +49,8 @@ class Settings(BaseSettings):
     # A reader that takes nothing this long is dropped.
     send_timeout_s: Annotated[float, Field(gt=0)] = 10.0
     max_body_bytes: Annotated[int, Field(ge=1)] = 16_384
+    # Where what the engine has learned is kept from one run to the next; None: nowhere.
+    memory: Path | None = None
     # A field silent this long, in real seconds, is dead.
     stale_s: Annotated[float, Field(gt=0)] = 30.0
 

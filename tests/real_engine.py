@@ -14,8 +14,11 @@ from traffic.engine import Engine
 from traffic.estimation import Estimator
 from traffic.forecasting import Forecaster, LoopForesight, LoopOutlooks
 from traffic.incidents.detection import IncidentDetector
+from traffic.incidents.normal import Usual
+from traffic.incidents.sections import Layout, build_sections
 from traffic.intake import Intake
 from traffic.interlock import Interlock
+from traffic.memory import Memory
 from traffic.model import Bottleneck, Network
 from traffic.readings import LoopBatch
 from traffic.response import Responses
@@ -92,16 +95,28 @@ class Kept:
         """Keep nothing."""
 
 
-def build_real_engine(change: Change, hours: float, journal: Any = None) -> Engine:
+def build_real_memory(network: Network) -> Memory:
+    layout = Layout(build_sections(network), tuple(network.detectors))
+    forecaster = LoopForesight(Forecaster(network), LoopOutlooks(network))
+    return Memory(Intake(network), Estimator(network), forecaster, Usual(layout))
+
+
+def build_real_engine(
+    change: Change,
+    hours: float,
+    journal: Any = None,
+    memory: Memory | None = None,
+    begin_s: float = BEGIN_S,
+) -> Engine:
     network = build_road()
-    base = Forecaster(network)
+    memory = memory or build_real_memory(network)
     return Engine(
-        Feed(network, change, hours),
-        Intake(network),
+        Feed(network, change, hours, now_s=begin_s),
+        memory.health,
         StandIns(network),
-        Estimator(network),
-        LoopForesight(base, LoopOutlooks(network)),
-        IncidentDetector(network),
+        memory.estimator,
+        memory.forecaster,
+        IncidentDetector(network, memory.usual),
         Congestion(network),
         Responses(network, ()),
         (),

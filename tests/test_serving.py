@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -105,3 +106,61 @@ def test_all_that_cannot_be_is_told_before_it_starts(tmp_path: Path) -> None:
     ]
     assert "half-secret" not in told
     assert list(tmp_path.iterdir()) == []
+
+
+def run_until(process: "subprocess.Popen[str]", time: str) -> dict[str, Any]:
+    """Wait until the engine's clock is there; return its health, and end it."""
+    with httpx.Client(base_url=read_url(process)) as client:
+        while True:
+            answer = client.get("/v1/state")
+            if answer.status_code == 200 and answer.json()["time"] >= time:
+                break
+            assert process.poll() is None
+        health: dict[str, Any] = client.get("/v1/health").json()
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=30)
+    return health
+
+
+def test_it_goes_on_from_what_was_learned_and_its_journal_can_still_be_repeated(
+    town: Path, tmp_path: Path
+) -> None:
+    words = ("--scenario", town, "--speed", "inf")
+    setting = {"TRAFFIC_PORT": "0", "TRAFFIC_MEMORY": "learned.npz"}
+    memory = tmp_path / "learned.npz"
+    with serving(*words, cwd=tmp_path, **setting) as process:
+        assert run_until(process, "2025-03-09T16:20")["reasons"] == []
+    content = memory.read_bytes()
+    with serving(*words, cwd=tmp_path, **setting, TRAFFIC_DAY="2025-03-11") as process:
+        assert run_until(process, "2025-03-10T16:20")["reasons"] == []
+    assert memory.read_bytes() != content
+    (copy,) = tmp_path.glob("memory-*.npz")
+    assert copy.read_bytes() == content
+    repeated = subprocess.run(
+        [sys.executable, "-m", "api.entry", "replay", str(tmp_path)],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert repeated.returncode == 0, repeated.stderr
+    copy.unlink()
+    repeated = subprocess.run(
+        [sys.executable, "-m", "api.entry", "replay", str(tmp_path)],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert repeated.returncode == 2
+    assert copy.name in repeated.stderr
+    memory.write_text("something else")
+    with serving(*words, cwd=tmp_path, **setting) as process:
+        health = run_until(process, "2025-03-09T16:20")
+    assert health["health"] == "degraded"
+    assert "began without what was learned: learned.npz: can't be read" in health["reasons"][0]
+    assert (tmp_path / "learned.npz.aside-1").read_text() == "something else"
+
+
+def test_a_memory_without_a_place_is_refused(town: Path, tmp_path: Path) -> None:
+    words = ("--scenario", town, "--port", "0")
+    with serving(*words, cwd=tmp_path, TRAFFIC_MEMORY="no/such/file") as process:
+        _, told = process.communicate(timeout=30)
+    assert (process.returncode, told) == (
+        2,
+        "setting memory: no/such/file: No such file or directory\n",
+    )

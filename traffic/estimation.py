@@ -86,6 +86,8 @@ class EstimationSettings:
 class Estimator:
     """Estimates the state from screened loop batches; call once for each batch, in order."""
 
+    LEARNED = ("_links",)
+
     def __init__(self, network: Network, settings: EstimationSettings | None = None) -> None:
         self._settings = settings or EstimationSettings()
         self._index = {loop: i for i, loop in enumerate(network.detectors)}
@@ -131,6 +133,8 @@ class Estimator:
 
 class _LinkEstimator:
     """Density, speed and travel time of links (L) from the loops (D) on them."""
+
+    LEARNED = ("_effective_m",)
 
     def __init__(self, network: Network, settings: EstimationSettings) -> None:
         self._settings = settings

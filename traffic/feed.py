@@ -85,6 +85,8 @@ class FeedWatch:
     signal.
     """
 
+    LEARNED = ("_end_s", "_offset_s", "_steady", "_odd_speeds", "_percent")
+
     def __init__(
         self, free_mps: Floats, is_mainline: Flags, settings: FeedSettings | None = None
     ) -> None:
@@ -97,6 +99,10 @@ class FeedWatch:
         self._percent: tuple[float, str, str] | None = None  # why occupancies are taken for percent
         self.problems: tuple[FeedProblem, ...] = ()  # of the latest batch
         self.doubts_speeds = False  # of the latest batch, all else of which may be good
+
+    def restart_clock(self) -> None:
+        """Forget when batches came: time begins anew."""
+        self._end_s, self._offset_s, self._steady = -np.inf, np.nan, 0
 
     def check(self, batch: LoopBatch, now_s: float, values: Floats) -> Quality:
         """Return GOOD or what all of the batch's readings are; `problems` tells why.

@@ -117,6 +117,12 @@ class HealthScreen:
     until the first vehicle.
     """
 
+    LEARNED = (
+        "_feed", "_trends", "_labels", "_usual_vps", "_usual_weight", "_was_hit", "_silent_s",
+        "_missed_veh", "_thin_runs", "_chatter_left_s", "_full_s", "_locked_left_s", "_same_s",
+        "_last", "_part_runs", "_spike_left_s", "_pulse_peak", "_pulse_veh",
+    )  # fmt: skip
+
     def __init__(self, network: Network, settings: HealthSettings | None = None) -> None:
         self._settings = settings or HealthSettings()
         loops = tuple(network.detectors.values())
@@ -177,6 +183,12 @@ class HealthScreen:
         else:
             labels[seen] = whole
         return replace(batch, quality=labels[at])
+
+    def resume(self, rest_s: float | None) -> None:
+        """Go on after a rest; None when time begins anew. The feed itself tells of a gap."""
+        if rest_s is None:
+            self._feed.restart_clock()
+            self._forget_runs()
 
     @property
     def problems(self) -> tuple[FeedProblem, ...]:

@@ -33,6 +33,8 @@ UNTIMELY = frozenset(
 class Intake:
     """Screens batches and keeps their rhythm; call `screen` once each second."""
 
+    LEARNED = ("_health",)
+
     def __init__(
         self, network: Network, health: HealthScreen | None = None, interval_s: float = 30.0
     ) -> None:
@@ -45,6 +47,10 @@ class Intake:
         self._heard_s: float | None = None  # our clock, when the feed last sent anything
         self._end_s = -np.inf  # of the last batch that was given on
         self._aside: LoopBatch | None = None
+
+    def resume(self, rest_s: float | None) -> None:
+        """Go on after a rest; None when time begins anew."""
+        self._health.resume(rest_s)
 
     @property
     def report(self) -> HealthReport:

@@ -59,6 +59,12 @@ class Trends:
     `mates` are loops of the same cross-section, `near` those and the next stations (D x D).
     """
 
+    LEARNED = (
+        "_usual_m", "_recent_m", "_lengths", "_spread", "_drifts", "_usual", "_present", "_known_s",
+        "_strange_s", "_swapped", "_past", "_means", "_cross", "_square", "_heard_s", "_usual_lag",
+        "_late_s",
+    )  # fmt: skip
+
     def __init__(
         self, mates: Flags, near: Flags, free_mps: Floats, settings: TrendSettings | None = None
     ) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from api.errors import UserError
-from traffic.forecasting.learned import Learned, put_back, take_out
+from traffic.learned import Learned, put_back, take_out
 from traffic.model import ModelError
 
 Floats = NDArray[np.float32]

@@ -15,16 +15,17 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
+from api.arrays import write_arrays
 from api.errors import UserError
 from api.forecasting.account import find_mistake
 from api.forecasting.boosting import BoostedTrees, BoostingSettings
 from api.forecasting.grid import EXAMPLES, Grid, build_calendar
 from api.forecasting.units import MISTAKES, Unit
 from traffic.forecasting.calendar import DAY_S, Calendar
-from traffic.forecasting.learned import Learned
 from traffic.forecasting.loops import LoopForecaster
 from traffic.forecasting.neighbors import Neighbors
 from traffic.forecasting.settings import LoopForecastSettings
+from traffic.learned import Learned
 from traffic.model import ModelError
 
 FORMAT = "traffic-forecast-model/1"
@@ -131,7 +132,7 @@ def save_model(
         arrays["neighbors_weight"] = forecaster.neighbors.weight
     plain = {"forecaster": kept.plain, "challenger": trees_kept and trees_kept.plain}
     arrays["plain"] = np.frombuffer(json.dumps(plain).encode(), np.uint8)
-    _write_arrays(folder / ARRAYS, arrays)
+    write_arrays(folder / ARRAYS, arrays)
     header = Header(
         FORMAT,
         unit.quantity,
@@ -148,14 +149,6 @@ def save_model(
     )
     text = TypeAdapter(Header).dump_json(header, indent=1).decode()
     (folder / HEADER).write_text(text + "\n", encoding="utf-8")
-
-
-def _write_arrays(path: Path, arrays: dict[str, NDArray[Any]]) -> None:
-    # As np.savez does, but without the time of day in the file.
-    with zipfile.ZipFile(path, "w") as packed:
-        for name, array in arrays.items():
-            with packed.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as member:
-                np.lib.format.write_array(member, array, allow_pickle=False)
 
 
 def load_model(folder: Path) -> SavedModel:

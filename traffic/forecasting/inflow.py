@@ -28,6 +28,7 @@ Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 
 QUANTILES = (0.1, 0.5, 0.9)
+SHORT_REST_S = 120.0  # over which what was heard minutes ago still tells of now
 Z90 = 1.2815515655446004  # standard normal quantile at 0.9
 
 
@@ -163,6 +164,8 @@ class Forecaster:
     Raises ModelError naming every feeder that a given usual day does not have.
     """
 
+    LEARNED = ("_inflows",)
+
     def __init__(
         self,
         network: Network,
@@ -183,6 +186,12 @@ class Forecaster:
                 raise ModelError("usual day", problems)
         self._inflows = [_Inflow(b, self._settings, usual) for b in bottlenecks]
 
+    def resume(self, rest_s: float | None) -> None:
+        """Go on after a rest, None when time begins anew; but for a short one on a new course."""
+        if rest_s is None or rest_s > SHORT_REST_S:
+            for each in self._inflows:
+                each.restart()
+
     def update(self, batch: LoopBatch, state: State) -> Forecast:
         """Return the forecast at the batch's end; `state` says nothing yet in this version."""
         heard = find_known(batch, batch.count_veh)
@@ -202,28 +211,33 @@ class Forecaster:
 class _Inflow:
     """The inflow of one bottleneck from its feeders (F), which form one cut across all ways in."""
 
+    LEARNED = (
+        "_now_s", "_heard_s", "_level", "_trend", "_own_s", "_today_veh", "_usual_veh", "_past",
+        "_made", "_error_sum", "_error_weight", "_inside", "_judged_s", "_filled_share",
+    )  # fmt: skip
+
     def __init__(
         self, bottleneck: Bottleneck, settings: ForecastSettings, usual: UsualDay | None
     ) -> None:
-        self._settings = settings
-        self._usual = usual
+        self._settings, self._usual = settings, usual
         self._capacity_vph = bottleneck.capacity_vph
         self._loops = tuple(bottleneck.feeders)
         self._share = np.array([share for share, _ in bottleneck.feeders.values()], float)
         self._travel_s = np.array([travel for _, travel in bottleneck.feeders.values()], float)
+        errors = np.zeros((4, len(settings.lead_s)))
+        self._error_sum, self._error_weight, self._inside, self._judged_s = errors
+        self.restart()
+
+    def restart(self) -> None:
+        """Begin a new course; how far off forecasts were is remembered."""
         size = len(self._loops)
-        self._now_s = np.nan
+        self._now_s = self._interval_s = np.nan  # of the next batch
         self._heard_s = 0.0
-        self._interval_s = np.nan
         self._level, self._trend = np.zeros(size), np.zeros(size)  # F: veh/h, veh/h per s
         self._own_s = np.zeros(size)  # F, for how long each was heard itself
-        self._today_veh = self._usual_veh = settings.ratio_prior_veh
+        self._today_veh = self._usual_veh = self._settings.ratio_prior_veh
         self._past: deque[Floats] = deque()  # F each, veh/h at the feeders, newest last
         self._made: deque[Floats] = deque()  # H x 3 each, own forecasts, newest last
-        self._error_sum = np.zeros(len(settings.lead_s))
-        self._error_weight = np.zeros(len(settings.lead_s))
-        self._inside = np.zeros(len(settings.lead_s))
-        self._judged_s = np.zeros(len(settings.lead_s))
         self._filled_share = 1.0
 
     @property
@@ -246,7 +260,7 @@ class _Inflow:
             self._interval_s = interval_s
             longest_s = s.window_s + float(self._travel_s.max(initial=0.0))
             self._past = deque(self._past, maxlen=int(longest_s / interval_s) + 2)
-            self._made = deque(maxlen=int(s.lead_s[-1] / interval_s) + 1)
+            self._made = deque(self._made, maxlen=int(s.lead_s[-1] / interval_s) + 1)
         self._now_s = now_s
         self._heard_s += interval_s
         counts = np.array([heard.get(loop, np.nan) for loop in self._loops], float)

@@ -14,11 +14,11 @@ from traffic.forecasting.challenge import Challenger, Referee
 from traffic.forecasting.course import Course, Moment
 from traffic.forecasting.design import WINDOW, count_features
 from traffic.forecasting.experts import Experts, Outlook
-from traffic.forecasting.learned import Learned, put_back, take_out
 from traffic.forecasting.neighbors import Neighbors
 from traffic.forecasting.onset import Chance, Onset
 from traffic.forecasting.settings import LoopForecastSettings
 from traffic.forecasting.spread import QUANTILES, TURNS, Band, Spread, Watch
+from traffic.learned import Learned, put_back, take_out
 
 Floats = NDArray[np.float32]
 Flags = NDArray[np.bool_]
@@ -143,6 +143,11 @@ class LoopForecaster:
         Raises ModelError with all that does not fit; then this forecaster is of no use.
         """
         put_back(self, learned)
+
+    def resume(self) -> None:
+        """Go on at a time that has nothing to do with the last one: what was learned stays."""
+        self._restart()
+        self._time_s = None
 
     def update(
         self,

@@ -4,6 +4,7 @@ Batches of half a minute are gathered to the interval of the forecast, its readi
 of what follows. A reading that is not good is left out, as one that never came.
 """
 
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal, Protocol, get_args
@@ -68,6 +69,8 @@ class LoopOutlook:
 class LoopOutlooks:
     """Makes outlooks of all of a network's loops; call `update` once for each screened batch."""
 
+    LEARNED = ("_forecasters", "_since_s", "_slot", "_held", "_fails", "_failed")
+
     def __init__(
         self,
         network: Network,
@@ -94,7 +97,8 @@ class LoopOutlooks:
         self._watched = tuple(self._index[loop] for loop in dict.fromkeys(watch))
         self._slot: int | None = None  # number of the interval that is gathered
         self._since_s = np.nan
-        self._held: list[tuple[float, Floats]] = []  # length, count, occupancy and speed 3 x D
+        # Of the interval that is gathered: length, count, occupancy and speed 3 x D.
+        self._held: deque[tuple[float, Floats]] = deque()
         self._fails = np.zeros(len(self._loops), bool)  # D, by the newest batch
         self._failed = self._fails.copy()  # D, when the last interval was over
         self._outlook: LoopOutlook | None = None
@@ -107,6 +111,15 @@ class LoopOutlooks:
         for loop in known:
             flow[:, self._index[loop]] = usual.find_flow(loop, ends_s - self._interval_s / 2)
         self._forecasters[FLOW].prime(ends_s, flow)
+
+    def resume(self, rest_s: float | None) -> None:
+        """Go on after a rest, None when time begins anew; the next interval gives an outlook."""
+        if rest_s is not None:
+            return
+        for forecaster in self._forecasters.values():
+            forecaster.resume()
+        self._held.clear()
+        self._slot, self._since_s = None, np.nan
 
     def update(self, batch: LoopBatch) -> LoopOutlook | None:
         """Return the outlook of the newest interval that is over; None before the first is."""
@@ -195,15 +208,24 @@ def build_loop_neighbors(network: Network) -> Neighbors:
 
 
 class Base(Protocol):
+    def resume(self, rest_s: float | None) -> None: ...
+
     def update(self, batch: LoopBatch, state: State) -> Forecast: ...
 
 
 class LoopForesight:
     """Adds the loops' outlook to a forecast; call once for each screened batch, in order."""
 
+    LEARNED = ("_base", "_outlooks")
+
     def __init__(self, base: Base, outlooks: LoopOutlooks) -> None:
         self._base = base
         self._outlooks = outlooks
+
+    def resume(self, rest_s: float | None) -> None:
+        """Go on after a rest; None when time begins anew."""
+        self._base.resume(rest_s)
+        self._outlooks.resume(rest_s)
 
     def update(self, batch: LoopBatch, state: State) -> Forecast:
         """Return the base's forecast with the newest outlook."""

@@ -25,6 +25,8 @@ class Normal:
     must have the same interval.
     """
 
+    LEARNED = ("_mean", "_weight")
+
     def __init__(self, detectors: tuple[str, ...]) -> None:
         self.detectors = detectors
         size = len(detectors)
@@ -81,6 +83,8 @@ class Shares:
     Stations are rows (N) of lanes (K), `is_lane` where there is one.
     """
 
+    LEARNED = ("_seen_veh",)
+
     def __init__(self, is_lane: NDArray[np.bool_]) -> None:
         self._is_lane = is_lane
         self._lanes = np.maximum(is_lane.sum(axis=1), 1)
@@ -112,6 +116,8 @@ class Shares:
 
 class Usual:
     """What a city's loops usually read, and how its stations' flow divides among lanes."""
+
+    LEARNED = ("normal", "_shares")
 
     def __init__(self, layout: Layout) -> None:
         self.layout = layout

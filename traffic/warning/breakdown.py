@@ -59,6 +59,8 @@ class Signs:
 class BreakdownWatch:
     """Computes FEATURES of one bottleneck; call `hear` with each screened batch, in order."""
 
+    LEARNED = ("log", "_inflows", "_ratios", "_good_share", "_heard_s", "now_s")
+
     def __init__(
         self, network: Network, bottleneck: Bottleneck, usual: UsualDay | None = None
     ) -> None:

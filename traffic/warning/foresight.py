@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from traffic.estimation import State
 from traffic.forecasting import Forecast, UsualDay
+from traffic.forecasting.inflow import SHORT_REST_S
 from traffic.model import ModelError, Network
 from traffic.readings import LoopBatch
 from traffic.warning.breakdown import BreakdownWatch, Signs
@@ -30,6 +31,8 @@ class Foresight(Forecast):
 
 
 class Base(Protocol):
+    def resume(self, rest_s: float | None) -> None: ...
+
     def update(self, batch: LoopBatch, state: State) -> Forecast: ...
 
 
@@ -39,6 +42,8 @@ class Foreseer:
     A bottleneck without fitted coefficients keeps the odds of the forecast. Raises ModelError
     naming every bottleneck that the network does not have.
     """
+
+    LEARNED = ("_base", "_watches", "_queues")
 
     def __init__(
         self,
@@ -54,11 +59,25 @@ class Foreseer:
             raise ModelError("warning models", unknown)
         self._base = base
         self._models = dict(models)
-        self._watches = [BreakdownWatch(network, b, usual) for b in network.bottlenecks.values()]
+        self._network, self._usual = network, usual
+        self._watch_anew()
+
+    def _watch_anew(self) -> None:
+        bottlenecks = tuple(self._network.bottlenecks.values())
+        self._watches = [BreakdownWatch(self._network, b, self._usual) for b in bottlenecks]
         self._queues = [
-            QueueWatch(network, b, watch.log)
-            for b, watch in zip(network.bottlenecks.values(), self._watches, strict=True)
+            QueueWatch(self._network, b, watch.log)
+            for b, watch in zip(bottlenecks, self._watches, strict=True)
         ]
+
+    def resume(self, rest_s: float | None) -> None:
+        """Go on after a rest, None when time begins anew.
+
+        But for a short one bottlenecks are watched anew: what is known of them is of minutes ago.
+        """
+        self._base.resume(rest_s)
+        if rest_s is None or rest_s > SHORT_REST_S:
+            self._watch_anew()
 
     def update(self, batch: LoopBatch, state: State) -> Foresight:
         """Return the forecast at the batch's end. Raises ModelError when leads do not fit."""

@@ -112,6 +112,8 @@ def find_median_s(lead_s: tuple[float, ...], chance: Floats) -> float:
 class QueueWatch:
     """Follows a bottleneck's queue; call `follow` with each batch that the log has heard."""
 
+    LEARNED = ("_tails", "tail_m", "_heard_s", "_last", "_came_s", "_creep_mps")
+
     def __init__(self, network: Network, bottleneck: Bottleneck, log: StationLog) -> None:
         self.bottleneck = bottleneck
         self.storages = find_storages(network, bottleneck)

@@ -93,6 +93,8 @@ def _group(network: Network, link: str) -> Iterable[tuple[float, list[Detector]]
 class StationLog:
     """What stations (S) told over the last minutes; call `hear` with each screened batch."""
 
+    LEARNED = ("_rows",)
+
     def __init__(self, stations: Sequence[Station]) -> None:
         self.stations = tuple(stations)
         self._rows: deque[Floats] = deque()  # 3 x S each: flow, speed, occupancy

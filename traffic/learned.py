@@ -1,6 +1,7 @@
-"""What a forecaster has learned, taken out as plain values and arrays, and put back.
+"""What a part has learned, taken out as plain values and arrays, and put back.
 
-A part names what it learns in `LEARNED`; all else of it comes from how it is built. What is taken
+A part names what it learns in `LEARNED`, which may be parts again, or tuples, lists and mappings of
+them; all else of it comes from how it is built. What is taken
 out holds no code, and what is put back goes on exactly where it was.
 """
 
@@ -41,6 +42,8 @@ def take_out(part: Any) -> Learned:
             order = [int(axis) for axis in np.argsort([-s for s in value.strides], kind="stable")]
             arrays.append(np.array(value.transpose(order), order="C"))
             return {"array": len(arrays) - 1, "order": order}
+        if isinstance(value, Mapping):
+            return {"map": {str(key): tell(item) for key, item in value.items()}}
         if isinstance(value, tuple | list | deque):
             return {"list": [tell(item) for item in value]}
         if is_dataclass(value):
@@ -67,8 +70,9 @@ def put_back(part: Any, learned: Learned) -> None:
         if "array" in told:
             return read_array(told, now, at)
         if "list" in told:
-            items = [read(item, None, kind, f"{at}[{i}]") for i, item in enumerate(told["list"])]
-            return deque(items, maxlen=now.maxlen) if isinstance(now, deque) else tuple(items)
+            return read_list(told["list"], now, kind, at)
+        if "map" in told:
+            return read_map(told["map"], now, at)
         if "record" in told:
             return read_record(told["record"], kind, at)
         if "part" in told:
@@ -95,6 +99,28 @@ def put_back(part: Any, learned: Learned) -> None:
                 f"{at}: {array.dtype} of shape {array.shape}, expected {now.dtype} {now.shape}"
             )
         return array
+
+    def read_list(told: Any, now: Any, kind: Any, at: str) -> Any:
+        parts = now if isinstance(now, tuple | list) else ()
+        has_parts = any(hasattr(part, "LEARNED") for part in parts)
+        if has_parts and len(told) != len(parts):
+            problems.append(f"{at}: has {len(told)} parts, expected {len(parts)}")
+            return now
+        items = [
+            read(item, parts[i] if has_parts else None, kind, f"{at}[{i}]")
+            for i, item in enumerate(told)
+        ]
+        if isinstance(now, deque):
+            return deque(items, maxlen=now.maxlen)
+        return now if has_parts else tuple(items)
+
+    def read_map(told: Mapping[str, Any], now: Any, at: str) -> Any:
+        if not isinstance(now, Mapping) or told.keys() != now.keys():
+            problems.append(f"{at}: has {', '.join(told)}, which is not what is kept there")
+            return now
+        for name, part in now.items():
+            read(told[name], part, None, f"{at}.{name}")
+        return now
 
     def read_record(told: Mapping[str, Any], kind: Any, at: str) -> Any:
         if kind is None or set(told) != {f.name for f in fields(kind)}:
