@@ -37,6 +37,7 @@ def serve_scenario(
             lambda: _check_journal(journal),
         )
         check_memory(settings.memory)
+        calendar = settings.build_calendar()
         managed = find_managed(scenario, ("full",))
         kept = None
         if settings.memory is not None:
@@ -46,9 +47,9 @@ def serve_scenario(
         @contextmanager
         def open_engine() -> Iterator[Steps]:
             _move_aside(journal)
-            memory, origin = build_memory(scenario), {}
+            memory, origin = build_memory(scenario, calendar), {}
             if kept is not None:
-                memory = kept.recall(lambda: build_memory(scenario), scenario.begin_s)
+                memory = kept.recall(lambda: build_memory(scenario, calendar), scenario.begin_s)
                 origin = kept.keep_origin(journal.parent)
             with (
                 journal.open("w", encoding="utf-8") as stream,

@@ -6,8 +6,10 @@ from datetime import UTC, date, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, Field, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from traffic.forecasting.calendar import Calendar
 
 MIN_TOKEN_CHARS = 16
 
@@ -18,6 +20,12 @@ def _check_token(token: SecretStr) -> SecretStr:
     if len(text) < MIN_TOKEN_CHARS or not re.fullmatch(r"[A-Za-z0-9._~+/-]+=*", text):
         raise ValueError(f"needs at least {MIN_TOKEN_CHARS} characters, of A-Z a-z 0-9 . _ ~ + / -")
     return token
+
+
+def _split(text: object) -> object:
+    if not isinstance(text, str):
+        return text
+    return [part.strip() for part in text.split(",") if part.strip()]
 
 
 class Settings(BaseSettings):
@@ -35,8 +43,10 @@ class Settings(BaseSettings):
     token: Annotated[SecretStr, AfterValidator(_check_token)] | None = None
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8080  # 0: any free one
-    # The simulated day, a Monday; not so early or late that a moment has no date.
+    # The simulated day; not so early or late that a moment has no date.
     day: Annotated[date, Field(ge=date(1900, 1, 1), le=date(9000, 1, 1))] = date(2025, 3, 10)
+    # Days that pass like a Sunday, with commas between them.
+    holidays: Annotated[tuple[date, ...], NoDecode, BeforeValidator(_split)] = ()
     # Asia/Shanghai, no daylight saving time.
     utc_offset_h: Annotated[float, Field(ge=-12, le=14)] = 8.0
     # How long a partner may keep what it fetched.
@@ -53,6 +63,11 @@ class Settings(BaseSettings):
     memory: Path | None = None
     # A field silent this long, in real seconds, is dead.
     stale_s: Annotated[float, Field(gt=0)] = 30.0
+
+    def build_calendar(self) -> Calendar:
+        """Return what kinds of days those are that the engine counts from the simulated day on."""
+        holidays = frozenset((holiday - self.day).days for holiday in self.holidays)
+        return Calendar(self.day.weekday(), holidays=holidays)
 
     def to_utc(self, time_s: float) -> datetime:
         """Return the moment that lies time_s after the simulated day's local midnight, in UTC."""

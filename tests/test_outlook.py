@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import date, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from test_health import build_network
 
 from api.forecasting.los_loop import load_los_loop
+from api.settings import Settings
 from traffic.forecasting import LoopForecaster, LoopOutlook, LoopOutlooks, UsualDay
 from traffic.forecasting.calendar import Calendar
 from traffic.forecasting.doubt import tell_loop_doubt
@@ -206,6 +208,30 @@ def test_a_usual_day_gives_a_loop_its_profile_before_it_is_heard() -> None:
     assert primed.by_quantity[FLOW].estimated[LOOPS.index("m0.0")]
     assert not primed.by_quantity[FLOW].trusted.any()
     assert np.isnan(of(told[False], FLOW, "m0.0"))
+
+
+def foresee_next(day: date, holidays: str = "") -> float:
+    """Learn four days from one on, busy ones at work and others calm; return the flow that is
+    foretold at a loop on the fifth before anything is heard."""
+    calendar = Settings(day=day, holidays=holidays).build_calendar()
+    outlooks = LoopOutlooks(NETWORK, calendar, FAST)
+    for number in range(4):
+        is_calm = (day + timedelta(number)).weekday() >= 5
+        for k in range(200):
+            end_s = 86_400.0 * number + BEGIN_S + 30.0 * (k + 1)
+            outlooks.update(batch_at(end_s, (2.0 if is_calm else 10.0, 0.05, 20.0)))
+    outlook, nothing = None, (np.nan, np.nan, np.nan)
+    for k in range(60, 70):
+        outlook = outlooks.update(batch_at(4 * 86_400.0 + BEGIN_S + 30.0 * (k + 1), nothing))
+    return of(outlook, FLOW, "m0.0")
+
+
+def test_a_day_is_forecast_by_the_profile_of_its_own_kind() -> None:
+    """The date says which that is: 10 vehicles in 30 s on workdays, 2 on weekends and holidays."""
+    thursday = date(2025, 3, 13)
+    assert foresee_next(thursday) == pytest.approx(1200, rel=0.15)  # a Monday
+    assert foresee_next(thursday, "2025-05-01, 2025-03-17") == pytest.approx(240, rel=0.5)
+    assert foresee_next(date(2025, 3, 12)) == pytest.approx(240, rel=0.5)  # a Sunday
 
 
 def test_a_primed_day_must_fit() -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 from towns import write_town
 
@@ -122,6 +123,23 @@ def run_until(process: "subprocess.Popen[str]", time: str) -> dict[str, Any]:
     return health
 
 
+def find_days_heard(memory: Path) -> set[str]:
+    """The kinds of days of which profiles hold readings."""
+    with np.load(memory) as stored:
+        profiles = [a for a in (stored[name] for name in stored.files) if a.shape[:2] == (2, 288)]
+    assert profiles
+    names = enumerate(("a workday", "a weekend"))
+    return {name for kind, name in names if any(one[kind].any() for one in profiles)}
+
+
+def test_the_date_says_which_kind_of_day_it_is(town: Path, tmp_path: Path) -> None:
+    words = ("--scenario", town, "--speed", "inf")
+    setting = {"TRAFFIC_PORT": "0", "TRAFFIC_MEMORY": "learned.npz", "TRAFFIC_DAY": "2025-03-15"}
+    with serving(*words, cwd=tmp_path, **setting) as process:
+        run_until(process, "2025-03-14T16:20")
+    assert find_days_heard(tmp_path / "learned.npz") == {"a weekend"}
+
+
 def test_it_goes_on_from_what_was_learned_and_its_journal_can_still_be_repeated(
     town: Path, tmp_path: Path
 ) -> None:
@@ -134,6 +152,7 @@ def test_it_goes_on_from_what_was_learned_and_its_journal_can_still_be_repeated(
     with serving(*words, cwd=tmp_path, **setting, TRAFFIC_DAY="2025-03-11") as process:
         assert run_until(process, "2025-03-10T16:20")["reasons"] == []
     assert memory.read_bytes() != content
+    assert find_days_heard(memory) == {"a workday"}
     (copy,) = tmp_path.glob("memory-*.npz")
     assert copy.read_bytes() == content
     repeated = subprocess.run(
