@@ -4,10 +4,14 @@ Exit code 0: done, 2: what was asked cannot be, 1: a fault of ours, 130 and 143:
 Ctrl-C and by SIGTERM. The heavy imports come after it is settled how to end.
 """
 
+import os
 import signal
 import sys
 from types import FrameType
 from typing import Any, NoReturn
+
+# An engine's matrices are small: more threads only wait for each other. Before numpy is imported.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 class Stopped(BaseException):

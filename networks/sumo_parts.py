@@ -23,6 +23,7 @@ _ASPECTS = {"G": Aspect.GREEN, "y": Aspect.AMBER, "Y": Aspect.AMBER} | dict.from
 )
 _ARROW = "s"  # a turn on red: to stop first, then give way
 _RANK = tuple(Aspect)  # RED first, GREEN last
+_NOTHING, _NO_QUALITY = np.zeros(0), np.zeros(0, np.int8)
 
 
 class Loops:
@@ -41,22 +42,31 @@ class Loops:
         # Rows: vehicles entered, seconds covered, sum of speeds, vehicles left; columns D.
         self._second = np.zeros((4, len(self.detectors)))
         self._interval = np.zeros((4, len(self.detectors)))
-        self._passings: list[tuple[float, ...]] = []  # of the second under way
+        self._passings: list[tuple[float, ...]] = []  # that have not been added yet
 
     def begin_second(self, is_new_interval: bool) -> None:
-        self._second[:] = 0.0
+        if self._local:
+            self._second[:] = 0.0
         if is_new_interval:
+            self._passings.clear()
             self._interval[:] = 0.0
 
     def watch(self, from_s: float, to_s: float) -> None:
         """Note the simulation step just made."""
         # Every loop in every step: the call itself is what this costs, so nothing else is done.
-        for i, passings in enumerate(map(self._read, self.detectors)):
-            for _, length_m, entry_s, exit_s, _ in passings:
-                self._passings.append((i, from_s, to_s, length_m, entry_s, exit_s))
+        self._passings += [
+            (i, from_s, to_s, length_m, entry_s, exit_s)
+            for i, passings in enumerate(map(self._read, self.detectors))
+            if passings
+            for _, length_m, entry_s, exit_s, _ in passings
+        ]
 
     def end_second(self) -> None:
-        """Add what the second's steps have seen."""
+        """Add what the second's steps have seen, if anyone looks at this second."""
+        if self._local:
+            self._add_up()
+
+    def _add_up(self) -> None:
         if not self._passings:
             return
         at, from_s, to_s, length_m, entry_s, exit_s = np.array(self._passings).T
@@ -71,16 +81,20 @@ class Loops:
         np.divide(length_m, exit_s - entry_s, out=speed_mps, where=left > 0)
         loops = at.astype(np.intp)
         for row, values in enumerate((entered, covered_s, speed_mps, left)):
-            np.add.at(self._second[row], loops, values)
+            if self._local:
+                np.add.at(self._second[row], loops, values)
             np.add.at(self._interval[row], loops, values)
 
     def build_local(self, now_s: float, has_begun: bool) -> LoopBatch:
+        if not self._local:
+            return LoopBatch(now_s, 1.0, (), _NOTHING, _NOTHING, _NOTHING, _NO_QUALITY)
         sums = self._second[:, self._local_at]
         if not has_begun:  # no second has passed yet
             sums = np.full_like(sums, np.nan)
         return _build_batch(now_s, 1.0, self._local, sums)
 
     def build_centre(self, now_s: float) -> LoopBatch:
+        self._add_up()
         return _build_batch(now_s, float(CENTRE_S), self.detectors, self._interval)
 
 

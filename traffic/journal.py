@@ -50,7 +50,8 @@ def _plain(value: Any) -> Any:
     if kind is float:
         return value if isfinite(value) else None
     if names := _name_fields(kind):
-        return {name: _plain(getattr(value, name)) for name in names}
+        told = {name: getattr(value, name) for name in names}
+        return {n: v if type(v) in _AS_IT_IS else _plain(v) for n, v in told.items()}
     if isinstance(value, Enum):
         return value.value
     if isinstance(value, np.floating):

@@ -136,13 +136,12 @@ class BreakdownWatch:
     def _find_usual_inflow(self, at_s: float) -> float:
         """Return the usual inflow over the window that ends then at the bottleneck."""
         ends_s = at_s - WINDOW_S * (np.arange(3) + 0.5) / 3
-        flows = np.array(
-            [
-                self._find_usual(np.array([end_s - travel_s for travel_s in self._travel_s]))
-                for end_s in ends_s
-            ]
-        )  # window parts x feeders (moment) x feeders
-        return float(np.diagonal(flows, axis1=1, axis2=2).sum(axis=1).mean())
+        if self._usual is None:
+            return float("nan")
+        flows = np.empty((len(ends_s), len(self._loops)))  # window parts x feeders
+        for i, loop in enumerate(self._loops):
+            flows[:, i] = self._usual.find_flow(loop, ends_s - self._travel_s[i])
+        return float((self._share * flows).sum(axis=1).mean())
 
     def expect_inflow_vph(self, forecast: Forecast, row: int) -> Floats:
         """Return the inflow expected in the window that ends at each lead (H).
