@@ -4,6 +4,7 @@ from traffic.control import Aspect, Command, Observation, Sensing
 from traffic.model import Junction, Network
 
 _VALID_S = 2.0  # a command outlives one missed second, no more
+_GREENS = (Aspect.GREEN, Aspect.PERMISSIVE)
 
 
 def find_lawful(
@@ -18,13 +19,13 @@ def find_lawful(
             return None
     green = stage.green - held
     for phase in junction.phases:
-        green_s = seen.green_s[phase.id]
-        if is_green(seen, phase.id):
-            if phase.id not in green and green_s < phase.min_green_s:
+        id_ = phase.id
+        if seen.aspects[id_] in _GREENS:
+            if id_ not in green and seen.green_s[id_] < phase.min_green_s:
                 return None
-            if phase.id in green and green_s >= phase.max_green_s:
+            if id_ in green and seen.green_s[id_] >= phase.max_green_s:
                 return None
-        elif phase.id not in green and seen.red_s[phase.id] >= phase.max_red_s:
+        elif id_ not in green and seen.red_s[id_] >= phase.max_red_s:
             return None
     return Command(
         junction.id, stage_id, seen.now_s, seen.now_s + _VALID_S, source, held & stage.green
@@ -32,7 +33,7 @@ def find_lawful(
 
 
 def is_green(seen: Observation, phase: str) -> bool:
-    return seen.aspects[phase] in (Aspect.GREEN, Aspect.PERMISSIVE)
+    return seen.aspects[phase] in _GREENS
 
 
 def follow_or_wait(

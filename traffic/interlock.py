@@ -69,14 +69,16 @@ class _Head:
         return now_s - max(self.green_end_s[phase], self.start_s)
 
     def observe(self, raw: RawReadings, order: JunctionOrder) -> Observation:
-        now_s = raw.now_s
+        now_s, greens = raw.now_s, self.greens
+        ends_s, start_s = self.green_end_s, self.start_s
         return Observation(
             now_s,
             raw.local,
             dict(self.aspects),
             self.stage,
-            {p: now_s - self.since_s[p] if p in self.greens else 0.0 for p in self.phases},
-            {p: self.red_s(p, now_s) for p in self.phases},
+            {p: now_s - s if p in greens else 0.0 for p, s in self.since_s.items()},
+            # As `red_s`, of all phases in each second.
+            {p: 0.0 if p in greens else now_s - max(s, start_s) for p, s in ends_s.items()},
             order,
             raw.lanes,
         )

@@ -49,6 +49,11 @@ def _plain(value: Any) -> Any:
         return value
     if kind is float:
         return value if isfinite(value) else None
+    # The kinds that there are most of come first; others like them further down.
+    if kind is tuple or kind is list:
+        return [_plain(v) for v in value]
+    if kind is frozenset and not value:
+        return []
     if names := _name_fields(kind):
         told = {name: getattr(value, name) for name in names}
         return {n: v if type(v) in _AS_IT_IS else _plain(v) for n, v in told.items()}
