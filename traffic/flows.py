@@ -34,12 +34,26 @@ class LoopFlows:
     def __init__(self, groups: Mapping[str, frozenset[str]]) -> None:
         self._groups = {name: tuple(sorted(loops)) for name, loops in groups.items()}
         self.flow_vph: dict[str, float] = dict.fromkeys(groups, math.nan)
+        self._detectors: tuple[str, ...] | None = None  # of the last batch
+        self._at: dict[str, list[int]] = {}  # group -> positions of its loops in a batch
+
+    def _place(self, detectors: tuple[str, ...]) -> None:
+        self._detectors = detectors
+        index = {loop: i for i, loop in enumerate(detectors)}
+        self._at = {
+            name: [index[loop] for loop in loops if loop in index]
+            for name, loops in self._groups.items()
+        }
 
     def update(self, batch: LoopBatch) -> None:
-        counts = find_known(batch, to_vph(batch.count_veh, batch.interval_s))
+        if batch.detectors != self._detectors:
+            self._place(batch.detectors)
+        counts = to_vph(batch.count_veh, batch.interval_s)
+        is_known = (is_trusted(batch) & ~np.isnan(counts)).tolist()
+        vph = counts.tolist()
         gain = 1 - math.exp(-batch.interval_s / _SMOOTH_S)
         for name, loops in self._groups.items():
-            known = [counts[loop] for loop in loops if loop in counts]
+            known = [vph[i] for i in self._at[name] if is_known[i]]
             if not known:
                 continue
             now_vph = sum(known) * len(loops) / len(known)
