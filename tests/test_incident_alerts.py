@@ -297,7 +297,7 @@ def test_what_rises_again_within_the_same_event_is_the_same_finding() -> None:
     detector, road = IncidentDetector(ROAD_NETWORK, teach()), Road(9)
     for _ in range(40):
         detector.update(road.batch())
-    for _ in range(8):
+    for _ in range(6):
         told = detector.update(road.batch(blocked=True))
     found_s = told[0].found_s
     cleared_s = None

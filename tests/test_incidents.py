@@ -17,14 +17,17 @@ from api.benchmark.incident_scores import DayScore, fold_scores
 from api.cli import app
 from api.errors import UserError
 from networks.recordings import Recording
+from traffic.incidents.background import HIGH, TRUSTED, Background
 from traffic.incidents.detection import (
+    CEILING,
     DRIFT,
     LARGEST,
     IncidentDetector,
     IncidentFinding,
     accumulate,
 )
-from traffic.incidents.evidence import FIGURES, FLOOR, REMNANT, update_cusum
+from traffic.incidents.evidence import CROWD, REMNANT, update_crowding, update_cusum
+from traffic.incidents.figures import FIGURES, FLOOR, LARGEST_OF
 from traffic.incidents.normal import Usual
 from traffic.incidents.peers import (
     CaliforniaLimits,
@@ -70,7 +73,7 @@ def test_suspicion_stays_within_its_bounds_and_forgets(odds: list[float]) -> Non
     for one in odds:
         before = levels.copy()
         levels = accumulate(levels, np.array([one]))
-        assert 0.0 <= levels[0] <= 60.0
+        assert 0.0 <= levels[0] <= CEILING
         assert levels[0] - before[0] <= LARGEST + DRIFT + 1e-12
     for _ in range(20):
         levels = accumulate(levels, np.array([-LARGEST]))
@@ -79,6 +82,47 @@ def test_suspicion_stays_within_its_bounds_and_forgets(odds: list[float]) -> Non
 
 def test_a_missing_reading_leaves_the_sum_as_it_was() -> None:
     assert update_cusum(np.array([3.0]), np.array([np.nan]), np.array([2.0]), REMNANT)[0] == 3.0
+
+
+def test_a_crowded_lane_sums_by_its_odds() -> None:
+    """S = sum of n ln c - N ln(1 + (c - 1) p); a share c p / (1 + (c - 1) p) makes it grow most."""
+    sums = np.zeros(1)
+    for n in range(1, 6):
+        sums = update_crowding(sums, np.array([4.0]), np.array([6.0]), np.array([1 / 3]))
+        each = 4 * np.log(CROWD) - 6 * np.log(1 + (CROWD - 1) / 3)
+        assert sums[0] == pytest.approx(n * each)
+    rng = np.random.default_rng(1)
+    usual, shifted = np.zeros(200), np.zeros(200)
+    share = np.full(200, 0.3)
+    more = CROWD * 0.3 / (1 + (CROWD - 1) * 0.3)
+    total = np.full(200, 20.0)
+    for _ in range(40):
+        usual = update_crowding(usual, rng.binomial(20, 0.3, 200).astype(float), total, share)
+        shifted = update_crowding(shifted, rng.binomial(20, more, 200).astype(float), total, share)
+    assert np.median(usual) < 2.0
+    assert np.median(shifted) == FLOOR
+
+
+def test_a_background_is_what_usual_intervals_stay_below() -> None:
+    """Uniform figures stay below q of their largest in a share q; n intervals weigh n : TRUSTED."""
+    rng = np.random.default_rng(4)
+    background = Background(2)
+    largest = np.array([LARGEST_OF[name] for name in FIGURES])
+    of_kind = 0.5 * largest * np.ones((2, 1))
+    assert background.tell(of_kind) == pytest.approx(of_kind)
+    for _ in range(4000):
+        background.learn(rng.random((2, len(FIGURES))) * largest, np.array([True, False]))
+    told = background.tell(of_kind)
+    own = (4000 * HIGH + TRUSTED * 0.5) / (4000 + TRUSTED)
+    assert told[0] / largest == pytest.approx(np.full(len(FIGURES), own), abs=0.015)
+    assert told[1] == pytest.approx(of_kind[1])
+
+
+def test_figures_that_stay_at_nothing_have_no_background() -> None:
+    background = Background(1)
+    for _ in range(500):
+        background.learn(np.zeros((1, len(FIGURES))), np.array([True]))
+    assert (background.tell(np.zeros((1, len(FIGURES)))) == 0.0).all()
 
 
 def test_california_7_walks_its_states_by_hand() -> None:
@@ -180,6 +224,15 @@ def test_weights_recover_the_odds_that_made_them() -> None:
     assert fitted.base == pytest.approx(-2, abs=0.1)
     assert fitted.by_figure[FIGURES[0]] == pytest.approx(1.5, abs=0.1)
     assert max(abs(fitted.by_figure[name]) for name in FIGURES[1:]) < 0.1
+
+
+def test_no_figure_speaks_against_a_blockage() -> None:
+    rng = np.random.default_rng(6)
+    figures = rng.normal(size=(5000, len(FIGURES)))
+    chance = 1 / (1 + np.exp(-(-1 - 1.5 * figures[:, 0] + figures[:, 1])))
+    fitted = fit_weights(figures, rng.random(5000) < chance)
+    assert fitted.by_figure[FIGURES[0]] == 0.0
+    assert fitted.by_figure[FIGURES[1]] > 0.5
 
 
 def test_weights_and_detectors_that_cannot_be_say_all() -> None:
@@ -356,7 +409,7 @@ def test_days_on_disk_are_scored_without_a_simulator(tmp_path: Path) -> None:
         assert overview["total"][name]["hours"] == 2.0
         assert overview["total"][name]["blockages"] == 0
     fresh = overview["places"]["crossing"]["fresh"]
-    assert (fresh["threshold"], fresh["hours"], fresh["training"]["hours"]) == (3.0, 2.0, 2.0)
+    assert (fresh["threshold"], fresh["hours"], fresh["training"]["hours"]) == (9.0, 2.0, 2.0)
     assert find_place(tmp_path, "resco:a").name == "resco-a"
 
 

@@ -13,9 +13,10 @@ from api.benchmark.incident_days import Day, find_place, keep_exposure, write_js
 from api.benchmark.incident_scores import DayScore, fold_scores
 from api.benchmark.incident_trials import (
     ALGORITHMS,
+    FOLDS,
     PEERS,
-    Place,
-    gather_examples,
+    calibrate,
+    fit_places,
     load_trial,
     score_fresh,
     score_ours,
@@ -26,18 +27,16 @@ from api.errors import UserError, attempt
 from api.seeds import parse_seeds
 from networks import SCENARIOS
 from networks.resco import RESCO, find_resco_maps
-from traffic.incidents.fitted import WEIGHTS
-from traffic.incidents.sections import SectionKind
-from traffic.incidents.weights import LEAST_BLOCKED, Weights, build_table, fit_weights
+from traffic.incidents.weights import build_table
 
 SUMMARY = "summary.json"
 MAPS = "heishizi,resco:ingolstadt7,resco:cologne8"
 # place -> seeds of training, seeds of scoring
 PLAN: Mapping[str, tuple[str, str]] = {
-    "heishizi": ("101-110", "1-6"),
-    "onramp": ("101-109", ""),  # a mainline that is quick to simulate: for the weights only
+    "heishizi": ("101-114", "7-12"),
+    "onramp": ("101-130", ""),  # a mainline that is quick to simulate: for the weights only
 }
-USUAL_PLAN = ("101-130", "1-36")
+USUAL_PLAN = ("101-160", "37-72")
 DRAWS = 1  # seed of the bootstrap
 FRESH = "fresh"  # ours in an engine that has just been started, at the scene's threshold
 
@@ -124,6 +123,7 @@ def score_places(
     """Fit the weights on all training days, calibrate each place on its own, score the rest."""
     trials = [load_trial(place, folder, *seeds) for place, seeds in planned.items()]
     fitted = fit_places(trials)
+    by_fold = [fit_places(trials, fold) for fold in range(FOLDS)]
     rng = np.random.default_rng(DRAWS)
     by_place: dict[str, dict[str, Any]] = {}
     everything: dict[str, list[DayScore]] = {name: [] for name in ALGORITHMS}
@@ -135,11 +135,12 @@ def score_places(
             "scoring_seeds": [seen.day.seed for seen in trial.scoring],
         }
         for name in ALGORITHMS:
-            scores, setting = (
-                score_peer(trial, name, budget)
-                if name in PEERS
-                else score_ours(trial, fitted, budget)
-            )
+            if name in PEERS:
+                scores, setting = score_peer(trial, name, budget)
+            else:
+                threshold, _ = calibrate(trial, by_fold, budget)
+                scores = score_ours(trial, fitted, threshold)
+                setting = {"threshold": round(threshold, 3)}
             everything[name] += scores
             found[name] = {"setting": setting, **fold_scores(scores, rng)}
         found[FRESH] = {
@@ -159,15 +160,6 @@ def score_places(
         "total": {name: fold_scores(scores, rng) for name, scores in everything.items()},
         "places": by_place,
     }
-
-
-def fit_places(trials: Iterable[Place]) -> dict[SectionKind, Weights]:
-    """Fit the weights of each kind of section; those that came with us where too few are known."""
-    fitted = dict(WEIGHTS)
-    for kind, (figures, blocked) in gather_examples(trials, WEIGHTS).items():
-        if min(int(blocked.sum()), int((~blocked).sum())) >= LEAST_BLOCKED:
-            fitted[kind] = fit_weights(figures, blocked)
-    return fitted
 
 
 def print_overview(overview: Mapping[str, Any]) -> None:

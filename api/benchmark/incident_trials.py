@@ -1,11 +1,12 @@
 """Ours, California #7 and the standard normal deviate on the same days: calibrated, then scored."""
 
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,8 +20,10 @@ from traffic.incidents.detection import (
     IncidentDetector,
     Suspicion,
     accumulate,
-    find_noise,
+    list_backgrounds,
 )
+from traffic.incidents.evidence import Evidence
+from traffic.incidents.fitted import WEIGHTS
 from traffic.incidents.normal import Usual
 from traffic.incidents.peers import CaliforniaLimits, Occupancies, run_california, run_snd
 from traffic.incidents.raising import (
@@ -31,7 +34,7 @@ from traffic.incidents.raising import (
     raise_all,
 )
 from traffic.incidents.sections import Layout, Section, SectionKind, build_sections, find_neighbors
-from traffic.incidents.weights import Weights
+from traffic.incidents.weights import LEAST_BLOCKED, Weights, fit_weights
 from traffic.model import ModelError, Network
 from traffic.readings import LoopBatch
 
@@ -48,6 +51,8 @@ _RELATIVES = (0.1, 0.3, 0.5, 0.7, 0.85, 0.95)
 _BELOWS = (2.0, 5.0, 10.0, 20.0, 40.0)
 _BASES = (6, 10, 20)  # intervals: 3, 5 and 10 min
 _DEVIATES = np.geomspace(1.5, 60.0, 40)
+FOLDS = 5  # of the training days; what is learned from four is tried on the fifth
+Of = TypeVar("Of")
 LEAD_S = 60.0  # of a blockage until its section can look blocked, for fitting
 
 
@@ -57,6 +62,7 @@ class Seen:
 
     day: Day
     recording: Recording
+    batches: tuple[LoopBatch, ...]  # as the engine would get them, bad readings labelled
     events: tuple[Event, ...]
     excused: Flags  # T x S
 
@@ -71,20 +77,23 @@ class Place:
     near: Flags  # S x S
     training: tuple[Seen, ...]
     scoring: tuple[Seen, ...]
-    usual: Usual  # of the training days
     threshold: float  # in the scene's alert settings
+    usual: Usual  # of all training days
+    beyond: tuple[Floats, ...]  # T x S x F of each training day: figures beyond the background
 
-    def screen(self, seen: Seen) -> Iterator[LoopBatch]:
-        """Yield a day's batches as the engine would get them, bad readings labelled."""
-        health = HealthScreen(self.network)
-        for batch in seen.recording.batches():
-            yield health.screen(batch, batch.end_s)
+    def find_odds(self, index: int, weights: Mapping[SectionKind, Weights]) -> Floats:
+        """Return the log odds of a training day, T x S."""
+        base = np.array([weights[section.kind].base for section in self.sections])
+        slopes = np.array([weights[section.kind].as_array() for section in self.sections])
+        return np.asarray(base + (self.beyond[index] * slopes).sum(axis=2))
 
 
 def load_trial(name: str, folder: Path, training: Iterable[int], scoring: Iterable[int]) -> Place:
     """Load the recorded days of a place and learn what is usual from those of training.
 
-    Raises ModelError or EvidenceError naming a file that is broken or of another network.
+    What a training day shows is judged by what is usual on the days of the other folds, as a day
+    to come would be. Raises ModelError or EvidenceError naming a file that is broken or of another
+    network.
     """
     with tempfile.TemporaryDirectory(prefix="traffic-") as scratch:
         scenario = load_place(name, Path(scratch))
@@ -98,37 +107,76 @@ def load_trial(name: str, folder: Path, training: Iterable[int], scoring: Iterab
         if recording.detectors != tuple(network.detectors):
             path = day.target / READINGS
             raise ModelError(f"recording {path}", [f"has other loops than {name}"])
+        health = HealthScreen(network)
+        batches = tuple(health.screen(batch, batch.end_s) for batch in recording.batches())
         events = find_events(day, sections)
-        return Seen(day, recording, events, find_excused(events, recording, near))
+        return Seen(day, recording, batches, events, find_excused(events, recording, near))
 
     known = tuple(see(seed) for seed in training)
-    place = Place(
+    layout = Layout(sections, tuple(network.detectors))
+    by_fold = [_learn_usual(sections, layout, list_others(known, fold)) for fold in range(FOLDS)]
+    figures = [
+        _find_figures(sections, layout, seen, by_fold[i % FOLDS]) for i, seen in enumerate(known)
+    ]
+    shown = list(zip(known, figures, strict=True))
+    for fold, usual in enumerate(by_fold):
+        _learn_background(usual, list_others(shown, fold))
+    usual = _learn_usual(sections, layout, known)
+    _learn_background(usual, shown)
+    of_kind = list_backgrounds(sections)
+    beyond = tuple(
+        np.maximum(of_day - by_fold[i % FOLDS].background.tell(of_kind), 0.0)
+        for i, of_day in enumerate(figures)
+    )
+    return Place(
         name, network, sections, near, known, tuple(see(seed) for seed in scoring),
-        Usual(Layout(sections, tuple(network.detectors))), scenario.alerts.incident_threshold,
+        scenario.alerts.incident_threshold, usual, beyond,
     )  # fmt: skip
-    for seen in known:
-        for batch in place.screen(seen):
-            place.usual.learn(batch)
-    return place
+
+
+def list_others(days: Sequence[Of], fold: int | None) -> list[Of]:
+    """Return the days of all folds but one, or all."""
+    return [day for i, day in enumerate(days) if i % FOLDS != fold]
+
+
+def _learn_usual(sections: Sequence[Section], layout: Layout, days: Iterable[Seen]) -> Usual:
+    """Learn from all loops but those near a blockage."""
+    usual = Usual(layout)
+    index = {loop: i for i, loop in enumerate(layout.detectors)}
+    loops = [[index[loop] for st in section.stations for loop in st] for section in sections]
+    for seen in days:
+        for batch, excused in zip(seen.batches, seen.excused, strict=True):
+            believed = np.ones(len(layout.detectors), bool)
+            for section in np.flatnonzero(excused):
+                believed[loops[section]] = False
+            usual.learn(batch, believed)
+    return usual
+
+
+def _find_figures(sections: Sequence[Section], layout: Layout, seen: Seen, usual: Usual) -> Floats:
+    evidence = Evidence(sections, layout)
+    return np.array([evidence.update(batch, usual) for batch in seen.batches])
+
+
+def _learn_background(usual: Usual, days: Iterable[tuple[Seen, Floats]]) -> None:
+    for seen, figures in days:
+        for of_interval, excused in zip(figures[WARM_UP:], seen.excused[WARM_UP:], strict=True):
+            usual.background.learn(of_interval, ~excused)
 
 
 def gather_examples(
-    places: Iterable[Place], uniform: Mapping[SectionKind, Weights]
+    places: Iterable[Place], fold: int | None = None
 ) -> dict[SectionKind, tuple[Floats, Flags]]:
-    """Return by kind the figures of all training days, N x F, and whether blocked, N.
+    """Return by kind what training days show, N x F, and whether blocked, N; without one fold.
 
     Intervals in the shadow of a blockage, just begun or clearing or next door, are left out.
     """
     found: dict[SectionKind, list[tuple[Floats, Flags]]] = {kind: [] for kind in SectionKind}
     for place in places:
         kinds = np.array([section.kind.value for section in place.sections])
-        for seen in place.training:
-            suspicion = Suspicion(place.sections, place.usual.layout, uniform)
-            figures = np.array(
-                [suspicion.evidence.update(b, place.usual) for b in place.screen(seen)]
-            )
+        for seen, beyond in list_others(list(zip(place.training, place.beyond, strict=True)), fold):
             end_s = seen.recording.end_s
-            blocked = np.zeros(figures.shape[:2], bool)
+            blocked = np.zeros(beyond.shape[:2], bool)
             for event in seen.events:
                 if event.section is not None:
                     when = (end_s > event.begin_s + LEAD_S) & (end_s <= event.end_s)
@@ -137,7 +185,7 @@ def gather_examples(
             used[:WARM_UP] = False
             for kind in SectionKind:
                 rows = used & (kinds == kind.value)
-                found[kind].append((figures[rows], blocked[rows]))
+                found[kind].append((beyond[rows], blocked[rows]))
     return {
         kind: (np.concatenate([f for f, _ in parts]), np.concatenate([b for _, b in parts]))
         for kind, parts in found.items()
@@ -145,38 +193,44 @@ def gather_examples(
     }
 
 
-def score_ours(
-    place: Place, weights: Mapping[SectionKind, Weights], budget: float
-) -> tuple[list[DayScore], dict[str, float]]:
-    """Calibrate our threshold on the training days, score the others; return also the setting."""
-    runs = [_run_ours(place, seen, weights) for seen in place.training]
-    excused = [seen.excused for seen in place.training]
-    noise = find_noise([odds for odds, _ in runs], excused)
+def fit_places(places: Iterable[Place], fold: int | None = None) -> dict[SectionKind, Weights]:
+    """Fit the weights of each kind of section, without the days of one fold.
+
+    Where too few blockages are known those that came with us serve.
+    """
+    fitted = dict(WEIGHTS)
+    for kind, (beyond, blocked) in gather_examples(places, fold).items():
+        if min(int(blocked.sum()), int((~blocked).sum())) >= LEAST_BLOCKED:
+            fitted[kind] = fit_weights(beyond, blocked)
+    return fitted
+
+
+def calibrate(
+    place: Place, by_fold: Sequence[Mapping[SectionKind, Weights]], budget: float
+) -> tuple[float, list[CalibrationDay]]:
+    """Return the threshold of a place, and its training days as other days' weights judge them."""
     trained = [
-        CalibrationDay(_sum_up(odds - noise), seen.recording.end_s, seen.excused)
-        for seen, (odds, _) in zip(place.training, runs, strict=True)
+        CalibrationDay(
+            _sum_up(place.find_odds(i, by_fold[i % FOLDS])), seen.recording.end_s, seen.excused
+        )
+        for i, seen in enumerate(place.training)
     ]
-    threshold = find_threshold(trained, place.near, budget)
-    scores = [
-        _score(place, seen, _run_ours(place, seen, weights, noise)[1], threshold)
-        for seen in place.scoring
-    ]
-    return scores, {"threshold": round(threshold, 3), "largest_noise": round(noise.max(), 3)}
+    return find_threshold(trained, place.near, budget), trained
 
 
-def _run_ours(
-    place: Place,
-    seen: Seen,
-    weights: Mapping[SectionKind, Weights],
-    noise: Floats | None = None,
-) -> tuple[Floats, Floats]:
-    """Return log odds and levels of a day, T x S each."""
-    suspicion = Suspicion(place.sections, place.usual.layout, weights, noise)
-    odds, levels = [], []
-    for batch in place.screen(seen):
-        levels.append(suspicion.update(batch, place.usual))
-        odds.append(suspicion.log_odds)
-    return np.array(odds), np.array(levels)
+def score_ours(
+    place: Place, weights: Mapping[SectionKind, Weights], threshold: float
+) -> list[DayScore]:
+    """Score the days of scoring at a threshold of the training days."""
+    return [
+        _score(place, seen, _run_ours(place, seen, weights), threshold) for seen in place.scoring
+    ]
+
+
+def _run_ours(place: Place, seen: Seen, weights: Mapping[SectionKind, Weights]) -> Floats:
+    """Return the levels of a day, T x S."""
+    suspicion = Suspicion(place.sections, place.usual.layout, weights)
+    return np.array([suspicion.update(batch, place.usual) for batch in seen.batches])
 
 
 def _sum_up(odds: Floats) -> Floats:
@@ -200,7 +254,7 @@ def score_fresh(place: Place, days: Iterable[Seen]) -> list[DayScore]:
     scores = []
     for seen in days:
         detector = IncidentDetector(place.network, threshold=place.threshold)
-        found = {f.id: f for batch in place.screen(seen) for f in detector.update(batch)}
+        found = {f.id: f for batch in seen.batches for f in detector.update(batch)}
         alarms = tuple(Alarm(f.found_s, index[f.section]) for f in found.values())
         scores.append(score_day(seen.day, seen.recording, seen.events, alarms, place.near))
     return scores
@@ -281,4 +335,4 @@ def score_peer(
 
 def _read_occupancies(place: Place, seen: Seen) -> Floats:
     ends = Occupancies(place.sections, seen.recording.detectors)
-    return np.array([ends.update(batch) for batch in place.screen(seen)])
+    return np.array([ends.update(batch) for batch in seen.batches])

@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from traffic.incidents.evidence import FIGURES, Evidence
-from traffic.incidents.fitted import THRESHOLD, WEIGHTS
+from traffic.incidents.evidence import Evidence
+from traffic.incidents.figures import FIGURES
+from traffic.incidents.fitted import BACKGROUND, THRESHOLD, WEIGHTS
 from traffic.incidents.normal import Usual
 from traffic.incidents.raising import SAME_EVENT_S, Raiser
 from traffic.incidents.sections import (
@@ -26,10 +27,9 @@ from traffic.units import to_clock
 
 Floats = NDArray[np.float64]
 
-DRIFT = 2.0  # log odds at which suspicion neither grows nor falls: a chance of 0.12
+DRIFT = 3.0  # log odds at which suspicion neither grows nor falls: a chance of 0.05
 LARGEST = 6.0  # of one interval's log odds: no single reading convinces
-CEILING = 60.0  # of the sum: an alarm ends soon after the blockage
-USUAL_HIGH = 0.99  # quantile of a section's log odds on usual days
+CEILING = 40.0  # of the sum: an alarm ends soon after the blockage
 WARM_UP = 10  # intervals that a day needs to fill
 
 
@@ -57,8 +57,8 @@ class Suspicion:
 
     S' = min(max(S + clip(l, -LARGEST, LARGEST) + DRIFT, 0), CEILING) with l the log odds of one
     interval: Page's cumulative sum (1954), which rises while a blockage is likely and forgets it
-    when traffic flows. `noise` (S), see find_noise, is taken off the log odds of sections that look
-    blocked on usual days, too.
+    when traffic flows. What a section's figures reach in usual traffic speaks for nothing; only
+    what goes beyond counts.
     """
 
     def __init__(
@@ -66,25 +66,36 @@ class Suspicion:
         sections: Sequence[Section],
         layout: Layout,
         weights: Mapping[SectionKind, Weights] = WEIGHTS,
-        noise: Floats | None = None,
     ) -> None:
-        self.evidence = Evidence(sections, layout)
+        self._evidence = Evidence(sections, layout)
         self._base = np.array([weights[s.kind].base for s in sections])
-        self._noise = np.zeros(len(sections)) if noise is None else noise
         self._slopes = np.array([weights[s.kind].as_array() for s in sections])  # S x F
+        self._of_kind = list_backgrounds(sections)
         self._seen = 0
+        self.figures = np.zeros((len(sections), len(FIGURES)))  # S x F
         self.shares = np.zeros((len(sections), len(FIGURES)))  # S x F, of the log odds
         self.log_odds = np.full(len(sections), -np.inf)
         self.levels = np.zeros(len(sections))
 
     def update(self, batch: LoopBatch, usual: Usual) -> Floats:
         """Return the level of suspicion of each section, S."""
-        self.shares = self.evidence.update(batch, usual) * self._slopes
-        self.log_odds = self._base + self.shares.sum(axis=1) - self._noise
+        self.figures = self._evidence.update(batch, usual)
+        beyond = np.maximum(self.figures - usual.background.tell(self._of_kind), 0.0)
+        self.shares = beyond * self._slopes
+        self.log_odds = self._base + self.shares.sum(axis=1)
         self._seen += 1
-        if self._seen > WARM_UP:
+        if self.is_warm:
             self.levels = accumulate(self.levels, self.log_odds)
         return self.levels
+
+    @property
+    def is_warm(self) -> bool:
+        """Whether the figures have had their first minutes."""
+        return self._seen > WARM_UP
+
+    def find_starved(self, section: int) -> tuple[int, int] | None:
+        """Return station and position in it of the lane that starves most; None if none does."""
+        return self._evidence.find_starved(section)
 
 
 def accumulate(levels: Floats, log_odds: Floats) -> Floats:
@@ -92,17 +103,11 @@ def accumulate(levels: Floats, log_odds: Floats) -> Floats:
     return np.clip(levels + np.clip(log_odds, -LARGEST, LARGEST) + DRIFT, 0.0, CEILING)
 
 
-def find_noise(log_odds: Sequence[Floats], excused: Sequence[NDArray[np.bool_]]) -> Floats:
-    """Return what usual days (T x S each) say by themselves for a blockage in each section, S.
-
-    It is how far the highest hundredth of a section's log odds lies above what makes suspicion
-    grow; moments that a known blockage excuses are left out.
-    """
-    kept = [
-        np.where(bad, np.nan, odds)[WARM_UP:] for odds, bad in zip(log_odds, excused, strict=True)
-    ]
-    high = np.nanquantile(np.concatenate(kept), USUAL_HIGH, axis=0)
-    return np.asarray(np.maximum(np.nan_to_num(high, nan=0.0) + DRIFT, 0.0))
+def list_backgrounds(sections: Sequence[Section]) -> Floats:
+    """Return what figures reach in usual traffic on sections of these kinds, S x F."""
+    return np.array([[BACKGROUND[s.kind][name] for name in FIGURES] for s in sections]).reshape(
+        len(sections), len(FIGURES)
+    )
 
 
 class IncidentDetector:
@@ -111,8 +116,7 @@ class IncidentDetector:
     `usual` is what the city's loops read on other days; it goes on learning here, but from no
     section under suspicion. Of streets nothing is said at a time of day that was never heard
     before: turns and signals divide their traffic in ways that only the usual tells. `threshold`
-    comes from find_threshold for an operator's budget, `noise` from find_noise. Raises ModelError
-    with all problems at once.
+    comes from find_threshold for an operator's budget. Raises ModelError with all problems at once.
     """
 
     def __init__(
@@ -121,7 +125,6 @@ class IncidentDetector:
         usual: Usual | None = None,
         threshold: float = THRESHOLD,
         weights: Mapping[SectionKind, Weights] = WEIGHTS,
-        noise: Floats | None = None,
     ) -> None:
         loops = tuple(network.detectors)
         self.sections = build_sections(network)
@@ -131,15 +134,13 @@ class IncidentDetector:
             problems.append("the usual readings are of other loops than the network's")
         if not threshold > 0:
             problems.append(f"threshold {threshold} must be above 0")
-        if noise is not None and noise.shape != (len(self.sections),):
-            problems.append(f"noise has shape {noise.shape}, expected ({len(self.sections)},)")
         problems += [f"no weights for {k.value} sections" for k in SectionKind if k not in weights]
         if problems:
             raise ModelError(f"incident detection of {network.id}", problems)
         self._network = network
-        near = find_neighbors(network, self.sections)
-        self._suspicion = Suspicion(self.sections, self._usual.layout, weights, noise)
-        self._raiser = Raiser(near, threshold)
+        self._near = find_neighbors(network, self.sections)
+        self._suspicion = Suspicion(self.sections, self._usual.layout, weights)
+        self._raiser = Raiser(self._near, threshold)
         self._threshold = threshold
         self._loops = loops
         self._of_loop = [
@@ -160,7 +161,8 @@ class IncidentDetector:
         """
         batch = arrange_loops(batch, self._loops)
         levels = self._suspicion.update(batch, self._usual)
-        levels = np.where(self._can_judge(batch), levels, 0.0)
+        can_judge = self._can_judge(batch)
+        levels = np.where(can_judge, levels, 0.0)
         new = np.isnan(self._since_s) & (levels > 0)
         self._since_s[new] = batch.end_s - batch.interval_s
         self._since_s[levels <= 0] = np.nan
@@ -182,7 +184,7 @@ class IncidentDetector:
             else:
                 self._standing[section] = latest
             told.append(latest)
-        self._learn(batch, levels)
+        self._learn(batch, levels, can_judge)
         return tuple(told)
 
     def _can_judge(self, batch: LoopBatch) -> NDArray[np.bool_]:
@@ -191,11 +193,16 @@ class IncidentDetector:
         silent = self._usual.layout.gather(heard.astype(float)) == 0.0  # S x 3 x K
         return np.asarray(self._is_mainline | ~silent.any(axis=(1, 2)))
 
-    def _learn(self, batch: LoopBatch, levels: Floats) -> None:
+    def _learn(self, batch: LoopBatch, levels: Floats, can_judge: NDArray[np.bool_]) -> None:
+        is_suspect = levels >= self._threshold / 2
         believed = np.ones(len(self._loops), bool)
-        for section in np.flatnonzero(levels >= self._threshold / 2):
+        for section in np.flatnonzero(is_suspect):
             believed[self._of_loop[section]] = False
         self._usual.learn(batch, believed)
+        if self._suspicion.is_warm:
+            beside = self._near[self._raiser.is_on].any(axis=0)
+            is_usual = can_judge & ~is_suspect & ~beside
+            self._usual.background.learn(self._suspicion.figures, is_usual)
 
     def _find(self, index: int, now_s: float) -> IncidentFinding:
         section = self.sections[index]
@@ -222,7 +229,7 @@ class IncidentDetector:
 
     def _name_lane(self, index: int) -> int | None:
         """Return the number of the lane that gets least of its share, at the loops that say so."""
-        place = self._suspicion.evidence.find_starved(index)
+        place = self._suspicion.find_starved(index)
         if place is None:
             return None
         station, position = place

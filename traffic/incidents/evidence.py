@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from traffic.incidents.figures import FLOOR, MOST_MISSING
 from traffic.incidents.normal import COUNT, OCCUPANCY, SPEED, Usual
 from traffic.incidents.sections import ENTRY, EXIT, MIDDLE, Layout, Section, SectionKind
 from traffic.readings import LoopBatch, Quality
@@ -17,25 +18,11 @@ from traffic.readings import LoopBatch, Quality
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 
-FIGURES = (
-    "starved_entry",
-    "starved_middle",  # log likelihood ratio: the lane that gets less than its share
-    "starved_exit",
-    "missing",  # vehicles that came in, ought to have come out and have not, while nobody waits
-    "collapsed_exit",  # log likelihood ratio: less comes out than is usual now
-    "collapsed_entry",
-    "covered_middle",  # intervals that a lane has been full and uncounted, beyond the usual
-    "covered_entry",
-    "fuller_above",  # occupancy of entry over exit, beyond the usual
-    "slower_above",  # speed at the exit over entry in parts of free speed, beyond the usual
-)
-
 WINDOW = 3  # intervals: about one cycle of a signal
 REMNANT = 0.2  # share of a lane's flow that passes a blockage, if any
-FLOOR = 15.0  # largest log likelihood ratio that is kept: traffic clears it soon
 CLEAR = 3.0  # log likelihood ratio from which a lane is named
-MOST_MISSING = 30.0
-FULL = 0.95
+CROWD = 1.7  # times the odds of a vehicle to be in a lane that others have changed to
+OWN_VEH = 30.0  # vehicles at a section's entry that count as much as the usual shares
 STANDING = 0.3  # occupancy of a stop line that a queue reaches
 
 
@@ -46,6 +33,16 @@ def update_cusum(sums: Floats, count: Floats, expected: Floats, remnant: float) 
     of Poisson means r e against e; where either is NaN, S stands.
     """
     gain = count * np.log(remnant) + expected * (1.0 - remnant)
+    return np.asarray(np.clip(sums + np.nan_to_num(gain), 0.0, FLOOR))
+
+
+def update_crowding(sums: Floats, count: Floats, total: Floats, share: Floats) -> Floats:
+    """Return Page's sums for a lane whose vehicles' odds rise to CROWD times those of its share.
+
+    S' = min(max(S + n ln c - N ln(1 + (c - 1) p), 0), FLOOR): the log likelihood ratio of n of N
+    vehicles in a lane, binomial with odds c p / (1 - p) against p / (1 - p); NaN leaves S.
+    """
+    gain = count * np.log(CROWD) - total * np.log1p((CROWD - 1.0) * share)
     return np.asarray(np.clip(sums + np.nan_to_num(gain), 0.0, FLOOR))
 
 
@@ -61,8 +58,6 @@ class Evidence:
         place = np.arange(shape[2])[None, :] + (lanes[:, ENTRY] - lanes[:, EXIT])[:, None]
         self._has_entry = (place >= 0) & (place < lanes[:, ENTRY, None])
         self._entry_of_exit = np.clip(place, 0, shape[2] - 1)
-        # There, a queue above and free flow below are nothing new.
-        self._is_bottleneck = np.array([s.is_bottleneck for s in sections])
         self._is_exit = np.array([False, False, True])[None, :, None]
         self._lag = np.array([s.length_m / s.free_mps for s in sections]) / 30.0  # S, intervals
         self._free_mps = np.array([s.free_mps for s in sections])
@@ -72,13 +67,13 @@ class Evidence:
         self._entered = np.zeros((int(self._lag.max(initial=0)) + 2, shape[0]))
         self._starved = np.zeros(shape)
         self._due = np.full((WINDOW, *shape), np.nan)
-        self._covered = np.zeros(shape)
+        self._crowded = np.zeros(shape)
         self._missing = np.zeros(shape[0])
         self._collapsed = np.zeros((3, shape[0]))
         self._level = 1.0  # of demand, to the usual
 
     def update(self, batch: LoopBatch, usual: Usual) -> Floats:
-        """Return the figures of each section, S x F in the order of FIGURES."""
+        """Return the figures of each section, S x F, see traffic.incidents.figures."""
         good = (batch.quality == Quality.GOOD) | (batch.quality == Quality.ESTIMATED)
         count, occupancy, speed = (
             self._layout.gather(np.where(good, values, np.nan))
@@ -101,9 +96,37 @@ class Evidence:
                 u_count / _sum(u_count, 2)[:, :, None],
             )
             shares = np.where(np.isnan(count), np.nan, shares)
-            shares = self._temper(shares / _sum(shares, 2)[:, :, None])
+            shares = shares / _sum(shares, 2)[:, :, None]
+            self._crowded = update_crowding(
+                self._crowded, count, _sum(count, 2)[:, :, None], self._carry(shares)
+            )
+            shares = self._temper(shares)
             self._compare_lanes(count, occupancy, shares)
-            return self._judge(count, occupancy, u_count, u_occupancy, u_speed)
+            return self._judge(u_count, u_occupancy, u_speed)
+
+    def _carry(self, shares: Floats) -> Floats:
+        """Let a mainline's exit expect its shares (S x 3 x K) as the entry's lanes have them now.
+
+        Who came in on a lane leaves on it, but for those who usually change in between. The few
+        vehicles of a minute tell an entry's lanes but roughly, so the usual shares count in.
+        """
+        came = _sum(self._counts[:, :, ENTRY], 0)  # S x K
+        total = np.nan_to_num(_sum(came, 1))[:, None]
+        leave = shares[:, EXIT]
+        usual, now = self._match(shares[:, ENTRY], came / total)
+        carried = now * leave / usual
+        carried = np.where(np.isfinite(carried), carried, leave)
+        blend = (OWN_VEH * leave + total * carried) / (OWN_VEH + total)
+        expected = shares.copy()
+        expected[self._is_mainline, EXIT] = (blend / _sum(blend, 1)[:, None])[self._is_mainline]
+        return expected
+
+    def _match(self, *of_entry: Floats) -> tuple[Floats, ...]:
+        """Return values of the entry's lanes (S x K) at the exit lanes that continue them."""
+        return tuple(
+            np.where(self._has_entry, np.take_along_axis(one, self._entry_of_exit, axis=1), np.nan)
+            for one in of_entry
+        )
 
     def _temper(self, shares: Floats) -> Floats:
         """Let a mainline's lane expect no more of its share than it had at the section's entry.
@@ -114,10 +137,7 @@ class Evidence:
         came = _mean(self._counts[:, :, ENTRY], 0)  # S x K
         came = came / _sum(came, 1)[:, None]
         leave = shares[:, EXIT]
-        usual, now = (
-            np.where(self._has_entry, np.take_along_axis(one, self._entry_of_exit, axis=1), np.nan)
-            for one in (shares[:, ENTRY], came)
-        )
+        usual, now = self._match(shares[:, ENTRY], came)
         # A lane that begins in between, as at a ramp, expects nothing.
         due = np.fmin(np.minimum(leave, now), now * leave / usual)
         tempered = shares.copy()
@@ -138,14 +158,7 @@ class Evidence:
             self._starved, lane, np.where(self._is_exit, _mean(self._due, 0), due), REMNANT
         )
 
-    def _judge(
-        self,
-        count: Floats,
-        occupancy: Floats,
-        u_count: Floats,
-        u_occupancy: Floats,
-        u_speed: Floats,
-    ) -> Floats:
+    def _judge(self, u_count: Floats, u_occupancy: Floats, u_speed: Floats) -> Floats:
         mean_count = _mean(self._counts, 0)  # S x 3 x K
         mean_occupancy = _mean(self._occupancies, 0)
         flow = _sum(mean_count, 2)  # S x 3
@@ -154,11 +167,6 @@ class Evidence:
 
         expected = self._level * u_flow.T
         self._collapsed = update_cusum(self._collapsed, flow.T, expected, REMNANT)
-
-        full = (occupancy >= FULL) & (count == 0)
-        self._covered = np.where(full, self._covered + 1, 0.0)
-        usual_full = np.nan_to_num(u_occupancy)
-        covered = np.minimum(self._covered, 20.0) * (1 - usual_full)
 
         entry_o, exit_o = _mean(mean_occupancy[:, ENTRY], 1), _mean(mean_occupancy[:, EXIT], 1)
         middle_o = _mean(mean_occupancy[:, MIDDLE], 1)
@@ -178,13 +186,14 @@ class Evidence:
             _most(self._starved[:, ENTRY]),
             _most(self._starved[:, MIDDLE]),
             _most(self._starved[:, EXIT]),
+            _most(self._crowded[:, ENTRY]),
+            _most(self._crowded[:, MIDDLE]),
+            _most(self._crowded[:, EXIT]),
             missing,
             self._collapsed[EXIT],
             self._collapsed[ENTRY],
-            _most(covered[:, MIDDLE]),
-            _most(covered[:, ENTRY]),
-            np.where(self._is_bottleneck, 0.0, fuller),
-            np.where(self._is_bottleneck, 0.0, slower / self._free_mps),
+            fuller,
+            slower / self._free_mps,
         )
         return np.asarray(np.nan_to_num(np.stack(figures, axis=1)))
 

@@ -3,6 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from traffic.incidents.background import Background
 from traffic.incidents.sections import Layout
 from traffic.readings import LoopBatch, Quality
 
@@ -115,13 +116,16 @@ class Shares:
 
 
 class Usual:
-    """What a city's loops usually read, and how its stations' flow divides among lanes."""
+    """What a city's loops usually read, how its stations' flow divides among lanes, and how much
+    its sections look blocked when they are not.
+    """
 
     LEARNED = ("normal", "_shares")
 
     def __init__(self, layout: Layout) -> None:
         self.layout = layout
         self.normal = Normal(layout.detectors)
+        self.background = Background(layout.shape[0])
         sections, stations, lanes = layout.shape
         self._rows = (sections * stations, lanes)
         self._shares = Shares(layout.is_loop.reshape(self._rows))

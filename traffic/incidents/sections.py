@@ -40,7 +40,6 @@ class Section:
     stations: tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]  # entry, middle, exit loops
     from_m: float = 0.0  # of the entry on the first link
     to_m: float = 0.0  # of the exit on the last link
-    is_bottleneck: bool = False  # the head of a recurrent queue stands here on many a day
 
 
 def build_sections(network: Network) -> tuple[Section, ...]:
@@ -149,11 +148,6 @@ def _pair(
         _name((above, (), below)),
         from_m,
         to_m,
-        any(
-            link in way
-            for bottleneck in network.bottlenecks.values()
-            for link in bottleneck.corridor[-2:]
-        ),
     )
 
 
