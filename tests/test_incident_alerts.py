@@ -51,11 +51,11 @@ def test_a_lane_blocked_away_from_any_bottleneck_has_an_alert_of_its_own() -> No
     assert np.isnan(alert.breakdown_chance)
 
 
-def test_an_alert_s_chance_is_the_mean_of_the_last_minutes() -> None:
+def test_an_alert_s_chance_is_that_of_the_latest_interval() -> None:
     desk = Desk()
     desk.run(2.5, STREET)
     (alert,) = desk.run(2.5, replace(STREET, probability=0.2))
-    assert "(chance 50%)" in alert.text["en"]
+    assert "(chance 20%)" in alert.text["en"]
 
 
 def test_the_alert_clears_a_while_after_the_finding_and_outlives_a_flicker() -> None:

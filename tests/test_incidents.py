@@ -18,10 +18,10 @@ from api.cli import app
 from api.errors import UserError
 from networks.recordings import Recording
 from traffic.incidents.background import HIGH, TRUSTED, Background
+from traffic.incidents.chance import LARGEST, OLD_S, Calibration, fit_calibration
 from traffic.incidents.detection import (
     CEILING,
     DRIFT,
-    LARGEST,
     IncidentDetector,
     IncidentFinding,
     accumulate,
@@ -233,6 +233,20 @@ def test_no_figure_speaks_against_a_blockage() -> None:
     fitted = fit_weights(figures, rng.random(5000) < chance)
     assert fitted.by_figure[FIGURES[0]] == 0.0
     assert fitted.by_figure[FIGURES[1]] > 0.5
+
+
+def test_a_chance_recovers_how_often_findings_came_true() -> None:
+    """Chance = 1 / (1 + exp(-(0.5 + 0.4 l - 2 a))), a in parts of OLD_S up to 1, l within 6."""
+    rng = np.random.default_rng(7)
+    odds, age_s = rng.uniform(-9, 9, 30000), rng.uniform(0, 2 * OLD_S, 30000)
+    told = 0.5 + 0.4 * np.clip(odds, -LARGEST, LARGEST) - 2 * np.minimum(age_s / OLD_S, 1)
+    came = rng.random(30000) < 1 / (1 + np.exp(-told))
+    fitted = fit_calibration(odds, age_s, came)
+    assert (fitted.base, fitted.by_odds, fitted.by_age) == pytest.approx((0.5, 0.4, -2), abs=0.12)
+    assert Calibration(0.0, 1.0, 0.0).tell(0.0, 99.0) == 0.5
+    assert Calibration(0.0, 1.0, -1.0).tell(50.0, 9e9) == pytest.approx(1 / (1 + np.exp(-5)))
+    with pytest.raises(ValueError, match="all true, or none"):
+        fit_calibration(odds, age_s, np.ones(30000, bool))
 
 
 def test_weights_and_detectors_that_cannot_be_say_all() -> None:

@@ -1,6 +1,7 @@
 """`traffic bench incidents`: blockages on simulated days, found by ours and by two classics."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,14 +10,17 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from api.benchmark.incident_chances import Told, judge_chances
 from api.benchmark.incident_days import Day, find_place, keep_exposure, write_json
 from api.benchmark.incident_scores import DayScore, fold_scores
 from api.benchmark.incident_trials import (
     ALGORITHMS,
     FOLDS,
+    OURS,
     PEERS,
     calibrate,
     fit_places,
+    list_usual_backgrounds,
     load_trial,
     score_fresh,
     score_ours,
@@ -27,6 +31,7 @@ from api.errors import UserError, attempt
 from api.seeds import parse_seeds
 from networks import SCENARIOS
 from networks.resco import RESCO, find_resco_maps
+from traffic.incidents.chance import fit_calibration
 from traffic.incidents.weights import build_table
 
 SUMMARY = "summary.json"
@@ -127,6 +132,8 @@ def score_places(
     rng = np.random.default_rng(DRAWS)
     by_place: dict[str, dict[str, Any]] = {}
     everything: dict[str, list[DayScore]] = {name: [] for name in ALGORITHMS}
+    trained: list[Told] = []
+    scored: list[Told] = []
     for trial in trials:
         if not trial.scoring:
             continue
@@ -134,13 +141,15 @@ def score_places(
             "training_seeds": [seen.day.seed for seen in trial.training],
             "scoring_seeds": [seen.day.seed for seen in trial.scoring],
         }
-        for name in ALGORITHMS:
-            if name in PEERS:
-                scores, setting = score_peer(trial, name, budget)
-            else:
-                threshold, _ = calibrate(trial, by_fold, budget)
-                scores = score_ours(trial, fitted, threshold)
-                setting = {"threshold": round(threshold, 3)}
+        threshold, told = calibrate(trial, by_fold, budget)
+        trained += told
+        scores, told = score_ours(trial, fitted, threshold)
+        scored += told
+        everything[OURS] += scores
+        setting: Mapping[str, Any] = {"threshold": round(threshold, 3)}
+        found[OURS] = {"setting": setting, **fold_scores(scores, rng)}
+        for name in PEERS:
+            scores, setting = score_peer(trial, name, budget)
             everything[name] += scores
             found[name] = {"setting": setting, **fold_scores(scores, rng)}
         found[FRESH] = {
@@ -151,14 +160,30 @@ def score_places(
             **fold_scores(score_fresh(trial, trial.scoring), np.random.default_rng(DRAWS)),
         }
     return {
-        "format": 1,
+        "format": 2,
         "algorithms": dict(ALGORITHMS),
         "budget_per_hour": budget,
         "settings": "weights fitted and thresholds calibrated on the training seeds alone",
         "intervals": "95 %, bootstrap over days",
         "weights": build_table(fitted),
+        "backgrounds": list_usual_backgrounds(trials),
+        "chance": score_chances(trained, scored),
         "total": {name: fold_scores(scores, rng) for name, scores in everything.items()},
         "places": by_place,
+    }
+
+
+def score_chances(trained: Sequence[Told], scored: Sequence[Told]) -> dict[str, Any]:
+    """Calibrate the chance on what was told in training, and judge it on the rest."""
+    every = np.concatenate(trained)
+    came = every[:, 2] > 0
+    if not 0 < came.sum() < len(came):  # too few findings to learn from
+        return {"intervals": 0}
+    fitted = fit_calibration(every[:, 0], every[:, 1], came)
+    return {
+        "calibration": {name: round(value, 3) for name, value in asdict(fitted).items()},
+        "static_rate": round(float(came.mean()), 3),
+        **judge_chances(fitted, scored, float(came.mean())),
     }
 
 

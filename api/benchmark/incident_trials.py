@@ -11,6 +11,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from api.benchmark.incident_chances import Told, list_told
 from api.benchmark.incident_days import READINGS, Day, load_place
 from api.benchmark.incident_scores import DayScore, Event, find_events, find_excused, score_day
 from networks.recordings import Recording, load_recording
@@ -23,6 +24,7 @@ from traffic.incidents.detection import (
     list_backgrounds,
 )
 from traffic.incidents.evidence import Evidence
+from traffic.incidents.figures import FIGURES
 from traffic.incidents.fitted import WEIGHTS
 from traffic.incidents.normal import Usual
 from traffic.incidents.peers import CaliforniaLimits, Occupancies, run_california, run_snd
@@ -41,8 +43,9 @@ from traffic.readings import LoopBatch
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 
+OURS = "ours"
 ALGORITHMS = {
-    "ours": "sums of evidence from counts, occupancies and usual readings",
+    OURS: "sums of evidence from counts, occupancies and usual readings",
     "california7": "California algorithm #7 (Payne and Tignor 1978)",
     "snd": "standard normal deviate of occupancy (Dudek, Messer and Nuckles 1974)",
 }
@@ -205,32 +208,65 @@ def fit_places(places: Iterable[Place], fold: int | None = None) -> dict[Section
     return fitted
 
 
+def list_usual_backgrounds(places: Iterable[Place]) -> dict[str, dict[str, float]]:
+    """Return what figures reach in usual traffic on three in four sections, by kind and figure."""
+    rows: dict[SectionKind, list[Floats]] = {kind: [] for kind in SectionKind}
+    for place in places:
+        own = place.usual.background.tell(list_backgrounds(place.sections))
+        for section, figures in zip(place.sections, own, strict=True):
+            rows[section.kind].append(figures)
+    return {
+        kind.value: dict(
+            zip(FIGURES, np.quantile(found, 0.75, axis=0).round(2).tolist(), strict=True)
+        )
+        for kind, found in rows.items()
+        if found
+    }
+
+
 def calibrate(
     place: Place, by_fold: Sequence[Mapping[SectionKind, Weights]], budget: float
-) -> tuple[float, list[CalibrationDay]]:
-    """Return the threshold of a place, and its training days as other days' weights judge them."""
+) -> tuple[float, list[Told]]:
+    """Return the threshold of a place, and what is told at it on the training days.
+
+    Each is judged by weights of the other folds' days.
+    """
+    odds = [place.find_odds(i, by_fold[i % FOLDS]) for i in range(len(place.training))]
     trained = [
-        CalibrationDay(
-            _sum_up(place.find_odds(i, by_fold[i % FOLDS])), seen.recording.end_s, seen.excused
-        )
-        for i, seen in enumerate(place.training)
+        CalibrationDay(_sum_up(of_day), seen.recording.end_s, seen.excused)
+        for of_day, seen in zip(odds, place.training, strict=True)
     ]
-    return find_threshold(trained, place.near, budget), trained
+    threshold = find_threshold(trained, place.near, budget)
+    told = [
+        list_told(day.levels, of_day, day.end_s, place.near, threshold, seen.events)
+        for day, of_day, seen in zip(trained, odds, place.training, strict=True)
+    ]
+    return threshold, told
 
 
 def score_ours(
     place: Place, weights: Mapping[SectionKind, Weights], threshold: float
-) -> list[DayScore]:
-    """Score the days of scoring at a threshold of the training days."""
-    return [
-        _score(place, seen, _run_ours(place, seen, weights), threshold) for seen in place.scoring
-    ]
+) -> tuple[list[DayScore], list[Told]]:
+    """Score the days of scoring at a threshold; return also what is told on them."""
+    scores, told = [], []
+    for seen in place.scoring:
+        odds, levels = _run_ours(place, seen, weights)
+        scores.append(_score(place, seen, levels, threshold))
+        end_s = seen.recording.end_s
+        told.append(list_told(levels, odds, end_s, place.near, threshold, seen.events))
+    return scores, told
 
 
-def _run_ours(place: Place, seen: Seen, weights: Mapping[SectionKind, Weights]) -> Floats:
-    """Return the levels of a day, T x S."""
+def _run_ours(
+    place: Place, seen: Seen, weights: Mapping[SectionKind, Weights]
+) -> tuple[Floats, Floats]:
+    """Return log odds and levels of a day, T x S each."""
     suspicion = Suspicion(place.sections, place.usual.layout, weights)
-    return np.array([suspicion.update(batch, place.usual) for batch in seen.batches])
+    odds, levels = [], []
+    for batch in seen.batches:
+        levels.append(suspicion.update(batch, place.usual))
+        odds.append(suspicion.log_odds)
+    return np.array(odds), np.array(levels)
 
 
 def _sum_up(odds: Floats) -> Floats:

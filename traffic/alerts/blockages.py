@@ -4,7 +4,6 @@ Findings of one event, a blockage with the queue behind it, belong together: nei
 found while one stands join it. An event ends when nothing has been found for a while.
 """
 
-from collections import deque
 from collections.abc import Iterable
 from dataclasses import replace
 
@@ -29,7 +28,6 @@ class Event:
         self._network = network
         self._settings = settings
         self._latest: dict[str, IncidentFinding] = {}  # finding -> as it last stood
-        self._chances: dict[str, deque[float]] = {}  # of the last intervals, newest last
         self._dismissed: set[str] = set()  # findings that an operator has cleared
         self._where: dict[str, tuple[str, ...]] = {}  # finding -> links, of the whole event
         self._quiet_s = np.inf  # without any that is to be told
@@ -38,15 +36,12 @@ class Event:
 
     def hear(self, findings: Iterable[IncidentFinding], interval_s: float) -> None:
         """Take in the event's findings, those that stand and those just cleared."""
-        kept = max(1, round(self._settings.jam_window_s / interval_s))
         for finding in findings:
             if finding.cleared_s is not None:
                 self._latest.pop(finding.id, None)
-                self._chances.pop(finding.id, None)
                 continue
             self._latest[finding.id] = finding
             self._where[finding.id] = finding.links
-            self._chances.setdefault(finding.id, deque(maxlen=kept)).append(finding.probability)
         standing = self.standing
         if standing and self.is_over:
             self.first = standing[0]
@@ -86,19 +81,14 @@ class Event:
             for one in self._where.values()
         )
 
-    def find_chance(self, finding: IncidentFinding) -> float:
-        """Return the mean probability of a finding over the last minutes, 0..1."""
-        chances = self._chances[finding.id]
-        return sum(chances) / len(chances)
-
     @property
     def chance(self) -> float | None:
         """Of the surest finding that stands, None without any."""
-        return max((self.find_chance(one) for one in self.standing), default=None)
+        return max((one.probability for one in self.standing), default=None)
 
     def tell(self, finding: IncidentFinding) -> Line:
         """Return the line of evidence of a finding that stands."""
-        return tell_blockage(finding, self.find_chance(finding))
+        return tell_blockage(finding, finding.probability)
 
 
 class Blockage(Attended):

@@ -12,7 +12,7 @@ from traffic.incidents.figures import FIGURES, LARGEST_OF
 Floats = NDArray[np.float64]
 
 HIGH = 0.98  # share of usual intervals that a background covers
-TRUSTED = 240.0  # intervals after which a section's own past counts as much as its kind's
+TRUSTED = 60.0  # intervals after which a section's own past counts as much as its kind's
 MEMORY = 20000.0  # intervals, a week, after which older ones are forgotten
 # Of the largest value: steps of a tenth, from what is too little to matter.
 EDGES = np.concatenate([[0.0], np.geomspace(0.003, 1.0, 60), [np.inf]])

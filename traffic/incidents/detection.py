@@ -6,9 +6,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from traffic.incidents.chance import LARGEST
 from traffic.incidents.evidence import Evidence
 from traffic.incidents.figures import FIGURES
-from traffic.incidents.fitted import BACKGROUND, THRESHOLD, WEIGHTS
+from traffic.incidents.fitted import BACKGROUND, CHANCE, THRESHOLD, WEIGHTS
 from traffic.incidents.normal import Usual
 from traffic.incidents.raising import SAME_EVENT_S, Raiser
 from traffic.incidents.sections import (
@@ -28,7 +29,6 @@ from traffic.units import to_clock
 Floats = NDArray[np.float64]
 
 DRIFT = 3.0  # log odds at which suspicion neither grows nor falls: a chance of 0.05
-LARGEST = 6.0  # of one interval's log odds: no single reading convinces
 CEILING = 40.0  # of the sum: an alarm ends soon after the blockage
 WARM_UP = 10  # intervals that a day needs to fill
 
@@ -43,7 +43,7 @@ class IncidentFinding:
     lane: int | None  # where the loops tell
     onset_s: float  # since when the evidence has grown
     found_s: float
-    probability: float  # 0..1, of the latest interval
+    probability: float  # 0..1, that it is still blocked, see traffic.incidents.chance
     evidence: Mapping[str, float]  # figure -> its share of the log odds, the largest first
     loops: tuple[str, ...]
     entry_loops: tuple[str, ...]  # of these, those where vehicles come in
@@ -175,7 +175,7 @@ class IncidentDetector:
                 self._standing[section] = replace(before, cleared_s=None)
         told = []
         for section, finding in list(self._standing.items()):
-            chance = float(1 / (1 + np.exp(-self._suspicion.log_odds[section])))
+            chance = self._find_chance(section, batch.end_s - finding.found_s)
             latest = replace(finding, probability=chance, evidence=self._tell_evidence(section))
             if not self._raiser.is_on[section]:
                 latest = replace(latest, cleared_s=batch.end_s)
@@ -186,6 +186,9 @@ class IncidentDetector:
             told.append(latest)
         self._learn(batch, levels, can_judge)
         return tuple(told)
+
+    def _find_chance(self, section: int, age_s: float) -> float:
+        return CHANCE.tell(float(self._suspicion.log_odds[section]), age_s)
 
     def _can_judge(self, batch: LoopBatch) -> NDArray[np.bool_]:
         """Return of which sections (S) enough is known at this time of day."""
@@ -208,7 +211,7 @@ class IncidentDetector:
         section = self.sections[index]
         self._number += 1
         lane = self._name_lane(index)
-        chance = float(1 / (1 + np.exp(-self._suspicion.log_odds[index])))
+        chance = self._find_chance(index, 0.0)
         onset_s = float(self._since_s[index])
         place = tell_place(self._network, section, lane)
         loops = tuple(dict.fromkeys(loop for station in section.stations for loop in station))

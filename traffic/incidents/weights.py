@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize
 
 from traffic.incidents.figures import FIGURES
+from traffic.incidents.fitting import fit_logistic
 from traffic.incidents.sections import SectionKind
 from traffic.model import ModelError
 
@@ -50,9 +50,8 @@ class Weights:
 def fit_weights(figures: Floats, is_blocked: Flags) -> Weights:
     """Fit logistic regression with a ridge penalty; figures N x F, whether blocked N.
 
-    A figure speaks for a blockage or not at all: no weight is below 0. Figures are scaled to unit
-    variance for the penalty. Raises ModelError when there are too few
-    intervals of either kind.
+    A figure speaks for a blockage or not at all: no weight is below 0. Raises
+    ModelError when there are too few intervals of either kind.
     """
     blocked = int(is_blocked.sum())
     problems = [
@@ -65,26 +64,8 @@ def fit_weights(figures: Floats, is_blocked: Flags) -> Weights:
     ]
     if problems:
         raise ModelError("incident weights", problems)
-    deviation = figures.std(axis=0)
-    deviation = np.where(deviation > 0, deviation, 1.0)
-    # Most intervals show nothing at all; they count as one row.
-    shows = (figures != 0).any(axis=1)
-    scaled = np.vstack([figures[shows] / deviation, np.zeros(figures.shape[1])])
-    number = np.append(np.ones(int(shows.sum())), (~shows).sum())
-    yes = np.append(is_blocked[shows].astype(float), (is_blocked & ~shows).sum())
-
-    def judge(beta: Floats) -> tuple[float, Floats]:
-        """Return the penalized negative log likelihood and its gradient."""
-        odds = beta[0] + scaled @ beta[1:]
-        loss = (number * np.logaddexp(0.0, odds) - yes * odds).sum()
-        off = number / (1 + np.exp(-odds)) - yes
-        slope = np.append(off.sum(), scaled.T @ off + RIDGE * beta[1:])
-        return float(loss + RIDGE / 2 * (beta[1:] ** 2).sum()), slope
-
-    start = np.append(np.log(blocked / (len(is_blocked) - blocked)), np.zeros(figures.shape[1]))
-    bounds = [(None, None), *[(0.0, None)] * figures.shape[1]]
-    beta = minimize(judge, start, jac=True, method="L-BFGS-B", bounds=bounds).x
-    return Weights(float(beta[0]), dict(zip(FIGURES, (beta[1:] / deviation).tolist(), strict=True)))
+    beta = fit_logistic(figures, is_blocked, RIDGE, least=0.0)
+    return Weights(float(beta[0]), dict(zip(FIGURES, beta[1:].tolist(), strict=True)))
 
 
 def build_table(fitted: Mapping[SectionKind, Weights]) -> dict[str, dict[str, float]]:
