@@ -11,14 +11,15 @@ from hypothesis import strategies as st
 from test_health import build_network
 from typer.testing import CliRunner
 
+from api.benchmark.incident_chances import judge_chances, list_told
 from api.benchmark.incident_command import plan_seeds, score_places
 from api.benchmark.incident_days import Day, find_place, write_json
-from api.benchmark.incident_scores import DayScore, fold_scores
+from api.benchmark.incident_scores import DayScore, Event, fold_scores
 from api.cli import app
 from api.errors import UserError
 from networks.recordings import Recording
 from traffic.incidents.background import HIGH, TRUSTED, Background
-from traffic.incidents.chance import LARGEST, OLD_S, Calibration, fit_calibration
+from traffic.incidents.chance import LARGEST, OLD_S, YOUNG_S, Calibration, fit_calibration
 from traffic.incidents.detection import (
     CEILING,
     DRIFT,
@@ -236,17 +237,21 @@ def test_no_figure_speaks_against_a_blockage() -> None:
 
 
 def test_a_chance_recovers_how_often_findings_came_true() -> None:
-    """Chance = 1 / (1 + exp(-(0.5 + 0.4 l - 2 a))), a in parts of OLD_S up to 1, l within 6."""
+    """Logistic data of 0.5 + 0.4 l - 2 a - y: l within 6, a and y by age, see Calibration."""
     rng = np.random.default_rng(7)
-    odds, age_s = rng.uniform(-9, 9, 30000), rng.uniform(0, 2 * OLD_S, 30000)
+    odds, age_s = rng.uniform(-9, 9, 40000), rng.uniform(0, 1.5 * OLD_S, 40000)
     told = 0.5 + 0.4 * np.clip(odds, -LARGEST, LARGEST) - 2 * np.minimum(age_s / OLD_S, 1)
-    came = rng.random(30000) < 1 / (1 + np.exp(-told))
+    told -= np.maximum(1 - age_s / YOUNG_S, 0)
+    came = rng.random(40000) < 1 / (1 + np.exp(-told))
     fitted = fit_calibration(odds, age_s, came)
-    assert (fitted.base, fitted.by_odds, fitted.by_age) == pytest.approx((0.5, 0.4, -2), abs=0.12)
-    assert Calibration(0.0, 1.0, 0.0).tell(0.0, 99.0) == 0.5
-    assert Calibration(0.0, 1.0, -1.0).tell(50.0, 9e9) == pytest.approx(1 / (1 + np.exp(-5)))
+    found = (fitted.base, fitted.by_odds, fitted.by_age, fitted.by_youth)
+    assert found == pytest.approx((0.5, 0.4, -2, -1), abs=0.2)
+    assert fitted.tell_all(odds, age_s) == pytest.approx(1 / (1 + np.exp(-told)), abs=0.05)
+    assert Calibration(0.0, 1.0, 0.0, 0.0).tell(0.0, 99.0) == 0.5
+    assert Calibration(0.0, 1.0, -1.0, 0.0).tell(50.0, 9e9) == pytest.approx(1 / (1 + np.exp(-5)))
+    assert Calibration(2.0, 1.0, 0.0, -2.0).tell(0.0, 0.0) == 0.5
     with pytest.raises(ValueError, match="all true, or none"):
-        fit_calibration(odds, age_s, np.ones(30000, bool))
+        fit_calibration(odds, age_s, np.ones(40000, bool))
 
 
 def test_weights_and_detectors_that_cannot_be_say_all() -> None:
@@ -364,6 +369,28 @@ def test_peers_read_occupancies_in_percent_at_both_ends() -> None:
     assert told.shape == (2, 2)
     assert (told > 1).all()
     assert (told < 30).all()
+
+
+def test_what_is_told_of_findings_is_held_against_what_stood() -> None:
+    """A finding stands from its alarm until its level halves; true while a blockage stands near."""
+    levels, odds = np.zeros((8, 3)), np.zeros((8, 3))
+    levels[2:7, 0] = 8.0
+    odds[:, 0] = np.arange(8.0)
+    end_s = 30.0 * np.arange(1, 9)
+    stood = Event("x", 1, 1, "l", (0,), 5.0, 100.0, 150.0)
+    nowhere = replace(stood, section=None)
+    told = list_told(levels, odds, end_s, NEAR, 5.0, (stood, nowhere))
+    assert told.tolist() == [
+        [2.0, 0.0, 0.0], [3.0, 30.0, 1.0], [4.0, 60.0, 1.0], [5.0, 90.0, 0.0], [6.0, 120.0, 0.0],
+    ]  # fmt: skip
+    even = Calibration(0.0, 0.0, 0.0, 0.0)  # tells 0.5 of each
+    judged = judge_chances(even, [told, np.zeros((0, 3))], 0.4)
+    assert (judged["intervals"], judged["brier"], judged["brier_static"]) == (5, 0.25, 0.24)
+    assert judged["reliability"] == [
+        {"from": 0.4, "to": 0.6, "intervals": 5, "told": 0.5, "came_true": 0.4}
+    ]
+    assert judged["when_raised"] == {"findings": 1, "told": 0.5, "came_true": 0.0}
+    assert judge_chances(even, [np.zeros((0, 3))], 0.4) == {"intervals": 0}
 
 
 def test_rates_of_days_are_totals_over_totals() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from api.benchmark.incident_scores import Event
-from traffic.incidents.chance import Calibration, build_rows
+from traffic.incidents.chance import Calibration
 from traffic.incidents.raising import Raiser
 
 Floats = NDArray[np.float64]
@@ -54,7 +54,7 @@ def judge_chances(calibration: Calibration, told: Sequence[Told], usual: float) 
     every = np.concatenate(told) if told else np.zeros((0, 3))
     if not len(every):
         return {"intervals": 0}
-    chance, came = _tell(calibration, every), every[:, 2]
+    chance, came = calibration.tell_all(every[:, 0], every[:, 1]), every[:, 2]
     is_new = every[:, 1] == 0.0
     return {
         "intervals": len(every),
@@ -67,13 +67,6 @@ def judge_chances(calibration: Calibration, told: Sequence[Told], usual: float) 
             "came_true": _round(came[is_new].mean()),
         },
     }
-
-
-def _tell(calibration: Calibration, told: Told) -> Floats:
-    slopes = np.array([calibration.by_odds, calibration.by_age])
-    return np.asarray(
-        1 / (1 + np.exp(-(calibration.base + build_rows(told[:, 0], told[:, 1]) @ slopes)))
-    )
 
 
 def _list_steps(chance: Floats, came: Floats) -> list[dict[str, float | int]]:

@@ -28,7 +28,6 @@ class Background:
         self._largest = np.array([LARGEST_OF[name] for name in FIGURES])
         self._seen = np.zeros((sections, len(FIGURES), len(EDGES) - 1), np.float32)
         self._place = np.ogrid[:sections, : len(FIGURES)]
-        self._high: Floats | None = None  # S x F, until more is learned
 
     def learn(self, figures: Floats, is_usual: NDArray[np.bool_]) -> None:
         """Take in the figures of an interval, S x F, of the sections (S) where it was usual."""
@@ -40,7 +39,6 @@ class Background:
         new = np.broadcast_to(is_usual[:, None], at.shape)
         self._seen[new & (self._count() >= MEMORY)[:, None]] *= 1.0 - 1.0 / MEMORY
         np.add.at(self._seen, (sections, kinds, at), new.astype(np.float32))
-        self._high = None
 
     def _count(self) -> Floats:
         return np.asarray(self._seen[:, 0].sum(axis=1), float)
@@ -50,10 +48,8 @@ class Background:
 
         A section that was watched for n intervals counts n, its kind TRUSTED.
         """
-        if self._high is None:
-            self._high = self._find_high()
         own = self._count()[:, None]
-        return np.asarray((own * self._high + TRUSTED * of_kind) / (own + TRUSTED))
+        return np.asarray((own * self._find_high() + TRUSTED * of_kind) / (own + TRUSTED))
 
     def _find_high(self) -> Floats:
         below = np.cumsum(self._seen, axis=2, dtype=float)

@@ -15,30 +15,42 @@ Floats = NDArray[np.float64]
 
 LARGEST = 6.0  # of an interval's log odds: no single reading convinces
 OLD_S = 900.0  # age of a finding from which it grows no less likely
+YOUNG_S = 180.0  # age from which it has stood the test of a few more cycles of signals
 
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """Chance = 1 / (1 + exp(-(base + by_odds l + by_age a))), after Platt (1999).
+    """Chance = 1 / (1 + exp(-(base + by_odds l + by_age a + by_youth y))), after Platt (1999).
 
     l are the log odds of the interval, a how long ago the blockage was found, in parts of OLD_S up
-    to 1.
+    to 1, y what is left of YOUNG_S, from 1 when it is found down to 0.
     """
 
     base: float
     by_odds: float
     by_age: float
+    by_youth: float
 
     def tell(self, log_odds: float, age_s: float) -> float:
         """Return the chance, 0..1, that the lane is still blocked."""
-        row = build_rows(np.array([log_odds]), np.array([age_s]))[0]
-        told = self.base + row @ np.array([self.by_odds, self.by_age])
-        return float(1 / (1 + np.exp(-told)))
+        return float(self.tell_all(np.array([log_odds]), np.array([age_s]))[0])
+
+    def tell_all(self, log_odds: Floats, age_s: Floats) -> Floats:
+        """Return the chances of findings, N."""
+        slopes = np.array([self.by_odds, self.by_age, self.by_youth])
+        told = self.base + _build_rows(log_odds, age_s) @ slopes
+        return np.asarray(1 / (1 + np.exp(-told)))
 
 
-def build_rows(log_odds: Floats, age_s: Floats) -> Floats:
-    """Return what a chance depends on, N x 2."""
-    return np.column_stack([np.clip(log_odds, -LARGEST, LARGEST), np.clip(age_s / OLD_S, 0.0, 1.0)])
+def _build_rows(log_odds: Floats, age_s: Floats) -> Floats:
+    """Return what a chance depends on, N x 3."""
+    return np.column_stack(
+        [
+            np.clip(log_odds, -LARGEST, LARGEST),
+            np.clip(age_s / OLD_S, 0.0, 1.0),
+            np.clip(1.0 - age_s / YOUNG_S, 0.0, 1.0),
+        ]
+    )
 
 
 def fit_calibration(log_odds: Floats, age_s: Floats, is_true: NDArray[np.bool_]) -> Calibration:
@@ -48,5 +60,5 @@ def fit_calibration(log_odds: Floats, age_s: Floats, is_true: NDArray[np.bool_])
     """
     if not 0 < is_true.sum() < len(is_true):
         raise ValueError("findings that are all true, or none, tell no chance")
-    beta = fit_logistic(build_rows(log_odds, age_s), is_true, ridge=1.0)
+    beta = fit_logistic(_build_rows(log_odds, age_s), is_true, ridge=1.0)
     return Calibration(*(float(value) for value in beta))
