@@ -41,6 +41,7 @@ from traffic.incidents.peers import (
 from traffic.incidents.raising import SAME_EVENT_S, CalibrationDay, find_threshold, raise_all
 from traffic.incidents.sections import Layout, SectionKind, build_sections, find_neighbors
 from traffic.incidents.weights import Weights, fit_weights
+from traffic.learned import put_back, take_out
 from traffic.model import Detector, DetectorKind, ModelError
 from traffic.readings import LoopBatch
 
@@ -117,6 +118,17 @@ def test_a_background_is_what_usual_intervals_stay_below() -> None:
     own = (4000 * HIGH + TRUSTED * 0.5) / (4000 + TRUSTED)
     assert told[0] / largest == pytest.approx(np.full(len(FIGURES), own), abs=0.015)
     assert told[1] == pytest.approx(of_kind[1])
+
+
+def test_a_background_goes_on_after_a_restart() -> None:
+    rng = np.random.default_rng(8)
+    before, after = teach(), Usual(Layout(build_sections(NETWORK), LOOPS))
+    for _ in range(300):
+        before.background.learn(rng.random((2, len(FIGURES))), np.array([True, True]))
+    put_back(after, take_out(before))
+    of_kind = np.zeros((2, len(FIGURES)))
+    assert (after.background.tell(of_kind) > 0).all()
+    assert (after.background.tell(of_kind) == before.background.tell(of_kind)).all()
 
 
 def test_figures_that_stay_at_nothing_have_no_background() -> None:

@@ -99,12 +99,22 @@ def last_outlook(told: list[Snapshot]) -> LoopOutlook:
     return strategy.forecast.loops
 
 
+def list_parts(memory: Memory) -> tuple[object, ...]:
+    """All that is to be the same to the last digit.
+
+    Suspicion begins cold and adds nothing to the backgrounds in its first minutes.
+    """
+    usual = memory.usual
+    return (memory.health, memory.estimator, memory.forecaster, usual.normal, usual._shares)
+
+
 def assert_same(one: Memory, other: Memory) -> None:
-    mine, theirs = one.take_out(), other.take_out()
-    assert json.dumps(mine.plain) == json.dumps(theirs.plain)
-    for a, b in zip(mine.arrays, theirs.arrays, strict=True):
-        assert a.dtype == b.dtype
-        np.testing.assert_array_equal(a, b)
+    for here, there in zip(list_parts(one), list_parts(other), strict=True):
+        mine, theirs = take_out(here), take_out(there)
+        assert json.dumps(mine.plain) == json.dumps(theirs.plain)
+        for a, b in zip(mine.arrays, theirs.arrays, strict=True):
+            assert a.dtype == b.dtype
+            np.testing.assert_array_equal(a, b)
 
 
 def test_an_engine_that_was_stopped_goes_on_as_if_it_had_not(tmp_path: Path) -> None:

@@ -24,6 +24,8 @@ class Background:
     `learn` takes an interval in; `tell` gives the level that HIGH of them stay below.
     """
 
+    LEARNED = ("_seen",)
+
     def __init__(self, sections: int) -> None:
         self._largest = np.array([LARGEST_OF[name] for name in FIGURES])
         self._seen = np.zeros((sections, len(FIGURES), len(EDGES) - 1), np.float32)

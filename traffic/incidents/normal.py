@@ -120,7 +120,7 @@ class Usual:
     its sections look blocked when they are not.
     """
 
-    LEARNED = ("normal", "_shares")
+    LEARNED = ("normal", "_shares", "background")
 
     def __init__(self, layout: Layout) -> None:
         self.layout = layout
