@@ -150,5 +150,11 @@ def _check_reading(raw: RawReadings, before_s: float, network: Network) -> None:
                 f"step at {raw.now_s} s: {raw.lanes.starts.size - 1} lanes, the scenario senses "
                 f"{sensed}"
             )
+        junctions = 0 if lanes is None else len(lanes.ways)
+        if raw.lanes.halted.size not in (0, junctions):
+            raise JournalError(
+                f"step at {raw.now_s} s: looks into {raw.lanes.halted.size} junctions, there "
+                f"are {junctions}"
+            )
         if not ((raw.lanes.turn >= LEAVES) & (raw.lanes.turn < exits)).all():
             raise JournalError(f"step at {raw.now_s} s: a turn is none of the {exits} that exist")

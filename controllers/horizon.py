@@ -65,6 +65,9 @@ class HorizonTeam:
             self._phases.append(itemgetter(*ids) if len(ids) > 1 else (lambda d, k=ids[0]: (d[k],)))
         self._heads = build_heads(self._layout)
         self._answer = np.zeros(len(self.junctions), dtype=np.int32)
+        at = {j: i for i, j in enumerate(network.lanes.ways)}
+        self._place = np.array([at[j] for j in self.junctions], dtype=np.int32)
+        self._nobody = np.zeros(len(at), dtype=np.int32)
 
     def decide(self, seen: Sequence[Observation]) -> Sequence[Command | None]:
         green_s: list[float] = []
@@ -82,6 +85,7 @@ class HorizonTeam:
             batch = self._view
         if batch is None:
             return [None] * len(seen)
+        halted = batch.halted if batch.halted.size else self._nobody
         gather(
             self._layout,
             self._roads,
@@ -91,6 +95,7 @@ class HorizonTeam:
             batch.position_m,
             batch.speed_mps,
             batch.turn,
+            self._heads.rate,
             now_s,
         )
         watch_heads(self._layout, self._queues, self._heads, *signals)
@@ -101,6 +106,7 @@ class HorizonTeam:
             self._queues,
             self._heads,
             *signals,
+            halted[self._place],
             self._answer,
         )
         note_flow(self._layout, self._queues, self._flow, now_s)

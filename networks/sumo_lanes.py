@@ -3,14 +3,14 @@
 Nothing is imported of SUMO here: the network read by sumolib and the simulator are handed in.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import dist
 from typing import Any
 
 import numpy as np
 
 from networks.sumo_signals import Signals
-from traffic.lanes import LEAVES, SENSED_M, UNKNOWN_TURN, Lane, LaneMap, Way
+from traffic.lanes import HALTED_MPS, LEAVES, SENSED_M, UNKNOWN_TURN, Lane, LaneMap, Way
 from traffic.readings import LaneBatch
 
 FOLLOWED_M = 600.0  # from a stop line: lanes that end farther away are not part of its approach
@@ -115,8 +115,19 @@ def _build_ways(
     return tuple(ways)
 
 
+def _find_within(get_links: Callable[[str], Any], ways: Sequence[Way]) -> tuple[str, ...]:
+    """Return the junction's own lanes that the ways lead over; a turn may wait halfway."""
+    found: dict[str, None] = {}
+    edge = list(dict.fromkeys(way.from_lane for way in ways))
+    while edge:
+        ahead = [link[4] for link in get_links(edge.pop()) if link[4]]
+        edge += [lane for lane in ahead if lane not in found]
+        found |= dict.fromkeys(ahead)
+    return tuple(found)
+
+
 class LaneSensors:
-    """Reads the vehicles before the stop lines of a running simulation, once a second."""
+    """Reads the vehicles before stop lines and within junctions, once a second."""
 
     def __init__(self, sumo: Any, lanes: LaneMap, tells_turns: bool) -> None:
         self._vehicle, self._lane = sumo.vehicle, sumo.lane
@@ -139,6 +150,7 @@ class LaneSensors:
                 to_lane, via = link[0], link[4]
                 if to_lane in onward and via:
                     before[to_lane].append((via, float(get_length(via))))
+        self._within = [_find_within(get_links, ways) for ways in lanes.ways.values()]
         self._places = [
             (id_, lanes.lanes[id_], float(get_length(id_)), tuple(before[id_]))
             for id_ in lanes.sensed
@@ -174,7 +186,12 @@ class LaneSensors:
             np.rint(np.array(positions) * _STEPS_PER_UNIT) / _STEPS_PER_UNIT,
             np.rint(np.array(speeds) * _STEPS_PER_UNIT) / _STEPS_PER_UNIT,
             np.array(turns, dtype=np.int32),
+            np.array([self._count_halted(own) for own in self._within], dtype=np.int32),
         )
+
+    def _count_halted(self, within: Sequence[str]) -> int:
+        vehicles_on, speed_of = self._lane.getLastStepVehicleIDs, self._vehicle.getSpeed
+        return sum(speed_of(v) < HALTED_MPS for lane in within for v in vehicles_on(lane))
 
     def _find_turn(self, vehicle: str, link: str) -> int:
         """The turn that the vehicle's route takes at the next stop line from this link on."""

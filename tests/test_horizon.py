@@ -2,7 +2,7 @@
 
 import random
 from dataclasses import replace
-from math import ceil, inf
+from math import ceil, inf, sqrt
 
 import numpy as np
 import pytest
@@ -23,6 +23,7 @@ from traffic.optimization.arrivals import build_queues
 from traffic.optimization.horizon import FINE_S, HORIZON_S, plan_junction
 from traffic.optimization.layout import build_layout
 from traffic.optimization.nodes import build_work
+from traffic.optimization.service import LAUNCH_S
 from traffic.readings import Quality
 
 LANED = add_lanes(TOWN)
@@ -112,11 +113,30 @@ def test_a_registry_entry_builds_one_team_for_all_and_nothing_for_none() -> None
     assert ([one.junction for one in alone], none) == (["J1", "J2"], ())
 
 
+def launch(green_s: float) -> float:
+    return WEIGHTS.launch_s * max(0.0, 1.0 - green_s / LAUNCH_S) ** 3
+
+
+def test_a_queue_is_let_go_as_by_kinematics() -> None:
+    """The k-th moves off k s after green, 7.5 k m back, at 2.6 m/s2: k + sqrt(15 k / 2.6) s.
+
+    Until 13.9 m/s are reached; the headway then is 1 s and 7.5 m, or 1.54 s.
+    """
+    go_s, took_s = WEIGHTS.startup_s, []
+    for _ in range(9):
+        took_s.append(go_s)
+        go_s += WEIGHTS.headway_s + launch(go_s)
+    expected_s = [k + sqrt(15 * k / 2.6) for k in range(1, 6)]
+    assert took_s[1:6] == pytest.approx(expected_s, abs=0.3)
+    assert took_s[8] - took_s[7] == pytest.approx(1 + 7.5 / 13.9, abs=0.05)
+
+
 class Exhaustive:
     """Tries every sequence of two stages, one lane each, by the model that the search states."""
 
-    def __init__(self, arrive_s: tuple[list[float], list[float]]) -> None:
+    def __init__(self, arrive_s: tuple[list[float], ...], weight: tuple[list[float], ...]) -> None:
         self.arrive_s = arrive_s
+        self.weight = weight
 
     def serve(self, lane: int, state: tuple, until_s: float) -> tuple[float, tuple]:
         starts, served, ready = state
@@ -126,10 +146,14 @@ class Exhaustive:
             go_s = max(queue[place], ready_s, starts[lane] + WEIGHTS.startup_s)
             if go_s >= until_s:
                 break
-            behind = len(queue) - 1 - place
-            worth += HORIZON_S - go_s + WEIGHTS.left_s + WEIGHTS.left_more_s * behind
-            worth += WEIGHTS.stop_s if go_s <= queue[place] + 1.0 else 0.0
-            ready_s = go_s + WEIGHTS.headway_s
+            weight = self.weight[lane][place]
+            behind = self.weight[lane][place + 1 :].count(1.0)
+            saved = HORIZON_S - go_s + WEIGHTS.left_s + WEIGHTS.left_more_s * behind
+            saved += WEIGHTS.stop_s if go_s <= queue[place] + 1.0 else 0.0
+            worth += weight * saved
+            stood = go_s > queue[place] + 1.0
+            more_s = launch(go_s - starts[lane]) if stood else 0.0
+            ready_s = go_s + weight * (WEIGHTS.headway_s + more_s)
             place += 1
         put = lambda old, new: tuple(new if i == lane else old[i] for i in (0, 1))  # noqa: E731
         return worth, (starts, put(served, place), put(ready, ready_s))
@@ -156,9 +180,14 @@ class Exhaustive:
 
 @pytest.mark.parametrize("seed", range(20))
 def test_the_search_finds_the_best_of_all_sequences_of_stages(seed: int) -> None:
+    """Of each lane the last ones are not in sight yet, and count for part of a vehicle."""
     draw = random.Random(seed)
     arrive_s = tuple(
         sorted(draw.uniform(0, 25) for _ in range(draw.randint(0, 6))) for _ in range(2)
+    )
+    weight = tuple(
+        [1.0] * (len(own) - part) + [0.3] * part
+        for own, part in ((own, draw.randint(0, len(own))) for own in arrive_s)
     )
     assert LANED.lanes is not None
     layout = build_layout(LANED, LANED.lanes, ("J1",))
@@ -167,6 +196,10 @@ def test_the_search_finds_the_best_of_all_sequences_of_stages(seed: int) -> None
     for lane, own in enumerate(arrive_s):
         queues.length[lane] = len(own)
         queues.arrive_s[lane, : len(own)] = own
+        queues.weight[lane, : len(own)] = weight[lane]
+        queues.behind[lane, : len(own)] = [
+            weight[lane][k + 1 :].count(1.0) for k in range(len(own))
+        ]
         queues.way[lane] = lane
     queues.stop[:] = 1.0
     starts = np.array([-20.0, inf])
@@ -176,8 +209,50 @@ def test_the_search_finds_the_best_of_all_sequences_of_stages(seed: int) -> None
     found = max(
         work.value[end + 2 * s + k] for s in (0, 1) for k in range(work.used[HORIZON_S * 2 + s])
     )
-    exact = Exhaustive(arrive_s).find_best(0, 0, ((-20.0, inf), (0, 0), (-1.0, -1.0)))
+    exact = Exhaustive(arrive_s, weight).find_best(0, 0, ((-20.0, inf), (0, 0), (-1.0, -1.0)))
     assert found == pytest.approx(exact)
+
+
+def drive_by(team: HorizonTeam, headway_s: int, seconds: int) -> None:
+    """Let one vehicle drive over the hill at 14 m/s each `headway_s`, its green shown."""
+    for now_s in range(seconds):
+        since_s = np.arange(now_s % headway_s, 14, headway_s)
+        batch = build_batch(LANED, {HILL: sorted(196.0 - 14.0 * since_s)}, 14.0)
+        team.decide((replace(see("A", {}), now_s=float(now_s), lanes=batch),))
+
+
+def test_as_many_are_expected_beyond_sight_as_came_of_late() -> None:
+    """One each 10 s: from 200 m on, 14.3 s away, to the horizon there come 1.57 on average."""
+    team = HorizonTeam(LANED, ("J1",))
+    drive_by(team, 10, 1800)
+    (lane,) = np.flatnonzero(team._queues.length)
+    weight = team._queues.weight[lane, : team._queues.length[lane]]
+    came_s = team._queues.arrive_s[lane, : team._queues.length[lane]]
+    assert weight[weight < 1.0].sum() == pytest.approx((HORIZON_S - 200 / 14) / 10, rel=0.1)
+    assert (came_s[weight < 1.0] > 200 / 14).all()
+    assert team._queues.behind[lane, 0] == np.count_nonzero(weight == 1.0) - 1
+
+
+@pytest.mark.parametrize(
+    ("back_m", "headway_s", "chosen"),
+    [
+        (120.0, 400, "A"),  # the one that comes is let through first, then the one across
+        (120.0, 6, "B"),  # more will come: the gap before it is the better one
+        (190.0, 400, "B"),
+        (190.0, 2, "A"),  # so many come that no gap is worth a change
+    ],
+)
+def test_who_is_not_in_sight_yet_counts_by_what_came_of_late(
+    back_m: float, headway_s: int, chosen: str
+) -> None:
+    """One comes over the hill, one waits across; only how many came before differs."""
+    team = HorizonTeam(LANED, ("J1",))
+    drive_by(team, headway_s, 1200)
+    batch = build_batch(LANED, {HILL: [back_m], CROSS: [1.0]})
+    batch = replace(batch, speed_mps=np.where(batch.position_m == 500.0 - back_m, 14.0, 0.0))
+    (command,) = team.decide((replace(see("A", {}), now_s=1200.0, lanes=batch),))
+    assert command is not None
+    assert command.stage == chosen
 
 
 @pytest.fixture(scope="module")

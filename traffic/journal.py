@@ -114,6 +114,8 @@ def _pack_lanes(batch: LaneBatch) -> dict[str, Any]:
     }
     if (batch.turn != UNKNOWN_TURN).any():
         packed["turn"] = batch.turn.tolist()
+    if batch.halted.any():
+        packed["halted"] = batch.halted.tolist()
     return packed
 
 
@@ -127,6 +129,7 @@ def _unpack_lanes(packed: Mapping[str, Any]) -> LaneBatch:
         position_m,
         np.asarray(packed["v"], dtype=np.float64),
         np.asarray(turn, dtype=np.int32),
+        np.asarray(packed.get("halted", ()), dtype=np.int32),
     )
 
 

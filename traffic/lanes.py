@@ -9,6 +9,7 @@ UNKNOWN_TURN = -1
 LEAVES = -2  # turns off or ends its trip before the stop line
 
 SENSED_M = 200.0  # from a stop line, along the lanes that lead to it
+HALTED_MPS = 2.0  # slower, a vehicle within a junction is said to halt there
 
 
 @dataclass(frozen=True, slots=True)

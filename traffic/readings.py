@@ -1,6 +1,6 @@
 """Batches of readings as arrays: loops, each value with its quality, and vehicles on lanes."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 
 import numpy as np
@@ -86,6 +86,9 @@ class LaneBatch:
     position_m: NDArray[np.float64]  # V, from the lane's upstream end; below 0 on the joint there
     speed_mps: NDArray[np.float64]  # V
     turn: NDArray[np.int32]  # V, position in LaneMap.exits, or UNKNOWN_TURN, or LEAVES
+    # J in the order of LaneMap.ways, vehicles slower than HALTED_MPS within the junction, past its
+    # stop lines; empty where nobody looks there.
+    halted: NDArray[np.int32] = field(default_factory=lambda: np.zeros(0, dtype=np.int32))
 
     def __post_init__(self) -> None:
         wrong = []
@@ -101,5 +104,5 @@ class LaneBatch:
                 )
         if wrong:
             raise ValueError("; ".join(wrong))
-        for name in ("starts", "position_m", "speed_mps", "turn"):
+        for name in ("starts", "position_m", "speed_mps", "turn", "halted"):
             getattr(self, name).flags.writeable = False

@@ -1,4 +1,9 @@
-"""Who comes to which stop line and when: from vehicles seen and from neighbors' departures."""
+"""Who comes to which stop line and when: vehicles seen, neighbors' departures, and the expected.
+
+Where no neighbor tells who comes, those yet to come into sight are expected as evenly as they came
+of late: one every EXPECTED_S, each for the part of a vehicle that comes in that time. A plan that
+knew of nobody beyond its sight would take the street for empty then.
+"""
 
 from typing import NamedTuple
 
@@ -16,6 +21,9 @@ JOIN_LOSS_S = 1.5  # of a vehicle that crosses a stop line out of a queue, until
 JAM_SPACING_M = 7.5
 FULL = 0.8  # of a link's storage; one that hardly moves then takes nobody: a full ring locks
 JAM_MPS = 2.0
+EXPECTED_S = 2.0
+MOST_EXPECTED = 0.99  # of a vehicle: 1 is one that is there
+LEAST_RATE = 0.003  # a second: below, nobody is expected
 ENTRY_M = 10.0  # a tail that stands this near to a link's begin lets nobody in
 
 
@@ -32,6 +40,8 @@ class Queues(NamedTuple):
     blocked: NDArray[np.bool_]  # W, ways that lead into a standing tail
     ready_s: NDArray[np.float64]  # L, earliest next departure
     caution_s: NDArray[np.float64]  # L, gap that it wants beyond the usual
+    weight: NDArray[np.float64]  # L x VEHICLES, 1, or less of one that is only expected
+    behind: NDArray[np.int32]  # L x VEHICLES, how many follow it, but for those only expected
 
 
 class Flow(NamedTuple):
@@ -56,6 +66,8 @@ def build_queues(layout: Layout) -> Queues:
         np.zeros(ways, dtype=np.bool_),
         np.full(lanes, -1.0),
         np.zeros(lanes),
+        np.ones(shape),
+        np.zeros(shape, dtype=np.int32),
     )
 
 
@@ -86,7 +98,7 @@ def _find_way(layout, lane, turn):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _add(queues, lane, back_m, speed_mps, arrive_s, way, stop):  # type: ignore[no-untyped-def]
+def _add(queues, lane, back_m, speed_mps, arrive_s, way, stop, weight):  # type: ignore[no-untyped-def]
     size = queues.length[lane]
     if size == VEHICLES:
         return
@@ -97,20 +109,23 @@ def _add(queues, lane, back_m, speed_mps, arrive_s, way, stop):  # type: ignore[
         queues.arrive_s[lane, k] = queues.arrive_s[lane, k - 1]
         queues.way[lane, k] = queues.way[lane, k - 1]
         queues.stop[lane, k] = queues.stop[lane, k - 1]
+        queues.weight[lane, k] = queues.weight[lane, k - 1]
         k -= 1
     queues.back_m[lane, k] = back_m
     queues.speed_mps[lane, k] = speed_mps
     queues.arrive_s[lane, k] = arrive_s
     queues.way[lane, k] = way
     queues.stop[lane, k] = stop
+    queues.weight[lane, k] = weight
     queues.length[lane] = size + 1
 
 
 @compiled
-def gather(layout, roads, queues, flow, starts, position_m, speed_mps, turn, now_s):  # type: ignore[no-untyped-def]
+def gather(layout, roads, queues, flow, starts, position_m, speed_mps, turn, rate, now_s):  # type: ignore[no-untyped-def]
     """Fill the queues with the vehicles in sight and with those that neighbors let go.
 
-    Ways are in the city's numbers, -1 where the turn is not known.
+    `rate` (L) tells how many a second crossed each stop line of late. Ways are in the city's
+    numbers, -1 where the turn is not known.
     """
     lanes = queues.length.size
     for lane in range(lanes):
@@ -127,6 +142,7 @@ def gather(layout, roads, queues, flow, starts, position_m, speed_mps, turn, now
                 if turn[v] != LEAVES:
                     _place(layout, roads, queues, first, last, position_m[v], speed_mps[v], turn[v])
     _join(layout, roads, queues, flow, now_s)
+    _expect(roads, queues, rate)
     _find_blocked(roads, queues, starts, position_m, speed_mps)
 
 
@@ -152,7 +168,7 @@ def _place(layout, roads, queues, first, last, position_m, speed_mps, turn):  # 
     back_m = max(0.0, roads.target_m[at] - position_m)
     free_mps = roads.lane_mps[lane]
     arrive_s = _time_to(back_m, speed_mps, free_mps)
-    _add(queues, lane, back_m, speed_mps, arrive_s, way, min(1.0, speed_mps / free_mps))
+    _add(queues, lane, back_m, speed_mps, arrive_s, way, min(1.0, speed_mps / free_mps), 1.0)
 
 
 @compiled
@@ -180,8 +196,25 @@ def _join(layout, roads, queues, flow, now_s):  # type: ignore[no-untyped-def]
             flow.depart_s[kept] = flow.depart_s[n]
             kept += 1
         if arrive_s < HORIZON_S:
-            _add(queues, lane, arrive_s * free_mps, free_mps, arrive_s, -1, 1.0)
+            _add(queues, lane, arrive_s * free_mps, free_mps, arrive_s, -1, 1.0, 1.0)
     flow.size[0] = kept
+
+
+@compiled
+def _expect(roads, queues, rate):  # type: ignore[no-untyped-def]
+    """Add those who are yet to come into sight; count how many follow whom."""
+    for lane in range(queues.length.size):
+        if not roads.is_fed[lane] and rate[lane] >= LEAST_RATE:
+            free_mps = roads.lane_mps[lane]
+            come_s = roads.known_m[lane] / free_mps + EXPECTED_S / 2
+            weight = min(MOST_EXPECTED, rate[lane] * EXPECTED_S)
+            while come_s < HORIZON_S:
+                _add(queues, lane, come_s * free_mps, free_mps, come_s, -1, 1.0, weight)
+                come_s += EXPECTED_S
+        behind = 0
+        for k in range(queues.length[lane] - 1, -1, -1):
+            queues.behind[lane, k] = behind
+            behind += queues.weight[lane, k] == 1.0
 
 
 @compiled
@@ -214,7 +247,8 @@ def note_flow(layout, queues, flow, now_s):  # type: ignore[no-untyped-def]
     n = flow.size[0]
     for lane in range(queues.length.size):
         for k in range(queues.length[lane]):
-            if queues.depart_s[lane, k] < np.inf and n < flow.way.size:
+            is_planned = queues.weight[lane, k] == 1.0 and queues.depart_s[lane, k] < np.inf
+            if is_planned and n < flow.way.size:
                 flow.way[n] = queues.way[lane, k]
                 flow.depart_s[n] = now_s + queues.depart_s[lane, k]
                 n += 1

@@ -8,15 +8,17 @@ from traffic.optimization.horizon import plan_junction
 RED_SLACK_S = 2.0  # kept off the longest red
 LONGEST_STAND_S = 100.0  # before a stop line, where a protected green can help
 CAUGHT_S = 2.0  # of standing in green behind somebody who is caught in the junction
+PATIENCE_S = 15.0  # of a new stage with those caught in the junction, its change included
 LONGEST_RED_S = 100.0  # of a phase at which somebody waits, where the street allows more
 
 
 @compiled
-def decide_all(layout, weights, work, queues, heads, stage, green_s, red_s, answer):  # type: ignore[no-untyped-def]
+def decide_all(layout, weights, work, queues, heads, stage, green_s, red_s, halted, answer):  # type: ignore[no-untyped-def]
     for j in range(stage.size):
         answer[j] = _decide(layout, weights, work, queues, heads, j, stage[j], green_s, red_s)
         if answer[j] >= 0 and stage[j] >= 0:
             _clear(layout, weights, heads, j, stage[j], answer[j], red_s)
+            _wait(layout, heads, j, stage[j], answer[j], red_s, halted[j])
 
 
 @compiled
@@ -62,6 +64,32 @@ def _clear(layout, weights, heads, j, stage, answer, red_s):  # type: ignore[no-
 
 
 @compiled
+def _wait(layout, heads, j, stage, answer, red_s, halted):  # type: ignore[no-untyped-def]
+    """Keep a new stage's phases red while somebody is seen to halt within the junction.
+
+    Those who wait there for a gap leave when the stage ends, one after the other. Who starts across
+    before holds them up, and they him: nobody moves again.
+    """
+    phases = layout.phase0[j + 1] - layout.phase0[j]
+    phase0 = layout.phase0[j]
+    if answer != stage:
+        gives_way = layout.is_permissive[layout.stage0[j] + stage] == 1
+        heads.patience_s[j] = PATIENCE_S if gives_way else 0.0
+    if heads.patience_s[j] <= 0.0:
+        return
+    is_due = False
+    for p in range(phases):
+        if layout.green[layout.green0[j] + answer * phases + p] > 0 and red_s[phase0 + p] > 0:
+            is_due = True
+            if red_s[phase0 + p] + 1.0 + RED_SLACK_S >= layout.max_red_s[phase0 + p]:
+                return  # nobody's red may become too long by it
+    if is_due:
+        heads.patience_s[j] -= 1.0
+        if halted > 0:
+            heads.clear_s[j] = max(heads.clear_s[j], 1.0)
+
+
+@compiled
 def _decide(layout, weights, work, queues, heads, j, now_stage, green_s, red_s):  # type: ignore[no-untyped-def]
     phase0 = layout.phase0[j]
     phases = layout.phase0[j + 1] - phase0
@@ -74,7 +102,9 @@ def _decide(layout, weights, work, queues, heads, j, now_stage, green_s, red_s):
         start_s[p] = np.inf
         waits[p] = False
     for lane in range(layout.lane0[j], layout.lane0[j + 1]):
-        if queues.length[lane] > 0 and queues.arrive_s[lane, 0] < 10.0:
+        if queues.length[lane] == 0 or queues.weight[lane, 0] < 1.0:
+            continue
+        if queues.arrive_s[lane, 0] < 10.0:
             p = layout.way_phase[queues.way[lane, 0]]
             if p >= 0:
                 waits[p] = True

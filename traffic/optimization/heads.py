@@ -18,8 +18,9 @@ STANDING_MPS = 0.5
 STUCK_S = 4.0  # of green without moving, until a lane is not counted on
 STUCK_PERMISSIVE_S = 8.0
 MOST_CAUTION_S = 30.0
-CAUGHT_S = 2.0  # of standing in green behind somebody caught in the junction
 DISTRUST_S = 10.0  # that it is not counted on then
+NEAR_M = 18.0  # a vehicle that was nearer a second ago, and is gone, has crossed the stop line
+RATE_S = 300.0
 LEAST_SHARE = 0.02
 SHARE_GAIN = 0.05  # of the newest vehicle
 
@@ -35,6 +36,8 @@ class Heads(NamedTuple):
     stood_s: NDArray[np.float64]  # L, since the head came to stand
     clear_s: NDArray[np.float64]  # J, left in which a new stage stays red, its change included
     owed: NDArray[np.float64]  # W, vehicles that a way has yet to get, while they are dealt
+    rate: NDArray[np.float64]  # L, vehicles a second that crossed the stop line of late
+    patience_s: NDArray[np.float64]  # J, that a new stage may still wait for those caught inside
 
 
 def build_heads(layout: Layout) -> Heads:
@@ -58,6 +61,8 @@ def build_heads(layout: Layout) -> Heads:
         np.zeros(lanes),
         np.zeros(layout.lane0.size - 1),
         np.zeros(ways),
+        np.zeros(lanes),
+        np.zeros(layout.lane0.size - 1),
     )
 
 
@@ -86,6 +91,8 @@ def _learn(layout, queues, heads, lane, phase0, green_s, red_s):  # type: ignore
     back_m = queues.back_m[lane, 0] if queues.length[lane] > 0 else np.inf
     before_m = heads.back_m[lane]
     heads.back_m[lane] = back_m
+    is_gone = before_m <= NEAR_M and back_m > before_m + 3.0
+    heads.rate[lane] += ((1.0 if is_gone else 0.0) - heads.rate[lane]) / RATE_S
     stands = back_m <= HEAD_M and back_m <= before_m + 3.0
     heads.stood_s[lane] = heads.stood_s[lane] + 1.0 if stands else 0.0
     if before_m <= HEAD_M and back_m > before_m + 3.0:  # it has crossed the stop line

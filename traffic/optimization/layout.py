@@ -48,6 +48,8 @@ class Roads(NamedTuple):
     target_m: NDArray[np.float64]  # from the sensed lane's upstream end to that stop line
     lane_mps: NDArray[np.float64]  # L
     sight_m: NDArray[np.float64]  # L, how far upstream of the stop line vehicles are known
+    known_m: NDArray[np.float64]  # L, sight_m, or less where the lanes begin nearer
+    is_fed: NDArray[np.bool_]  # L, a way of these junctions leads there
     mates0: NDArray[np.int32]  # L + 1
     mates: NDArray[np.int32]  # lanes of the same link, the lane itself among them
     next0: NDArray[np.int32]  # W + 1, where a way leads on to
@@ -214,6 +216,12 @@ def build_roads(network: Network, lanes: LaneMap, junctions: Sequence[str]) -> R
     beside = [
         [at[mate] for mate in by_link[lanes.lanes[own].link] if mate in at] for own in stop_lanes
     ]
+    is_fed = np.zeros(len(stop_lanes), dtype=np.bool_)
+    is_fed[[stop for own in onward for stop, _ in own]] = True
+    known_m = np.zeros(len(stop_lanes))
+    for id_ in lanes.sensed:
+        for stop, m in ours[id_]:
+            known_m[stop] = min(SENSED_M, max(known_m[stop], m))
     exit_lanes = [
         [sensed_at[i] for i in by_link.get(way.to_link, ()) if i in sensed_at] for way in ways
     ]
@@ -223,6 +231,8 @@ def build_roads(network: Network, lanes: LaneMap, junctions: Sequence[str]) -> R
         np.array([m for lane in lanes.sensed for _, m in ours[lane]], dtype=np.float64),
         np.array([lanes.lanes[lane].speed_mps for lane in stop_lanes], dtype=np.float64),
         np.full(len(stop_lanes), SENSED_M),
+        known_m,
+        is_fed,
         pack_offsets([len(own) for own in beside]),
         np.array([mate for own in beside for mate in own], dtype=np.int32),
         pack_offsets([len(own) for own in onward]),

@@ -48,6 +48,7 @@ class LoopView:
         self.position_m = np.zeros(most)
         self.speed_mps = np.zeros(most)
         self.turn = np.full(most, UNKNOWN_TURN, dtype=np.int32)
+        self.halted = np.zeros(0, dtype=np.int32)  # loops do not look into junctions
 
     def narrow(self, roads: Roads) -> Roads:
         """Return the roads with sight from the farthest loops on, and tails seen by tail loops."""
@@ -59,7 +60,11 @@ class LoopView:
                 sight_m[g.target[i]] = max(sight_m[g.target[i]], g.gate_m[gate])
             if g.gate_is_tail[gate] and g.gate_sensed[gate] >= 0:
                 from_m[g.gate_sensed[gate]] = 0.0
-        return roads._replace(sight_m=sight_m, sensed_from_m=from_m)
+        return roads._replace(
+            sight_m=sight_m,
+            sensed_from_m=from_m,
+            known_m=np.minimum(roads.known_m, sight_m),
+        )
 
     def update(self, batch: LoopBatch, red_s: NDArray[np.float64]) -> None:
         """Let the batch's second pass; `red_s` of all phases is 0 while green."""

@@ -7,6 +7,7 @@ import numpy as np
 from traffic.optimization.compiled import compiled
 
 HORIZON_S = 30
+LAUNCH_S = 11.0  # of green, until a queue is at speed
 SNEAK_S = 2.0  # to enter the junction in green, and to leave it after the green
 LAST_BIT = 61  # of the seconds that a way's departures are noted for
 
@@ -18,8 +19,9 @@ class Weights(NamedTuple):
     left_more_s: float  # more for each that stands behind it
     stop_s: float  # for one that stops from free speed
     change_s: float  # for each change of stage
-    headway_s: float = 1.95  # of a queue that is served
-    startup_s: float = 1.0  # from the start of green
+    headway_s: float = 1.55  # of a queue on the move
+    startup_s: float = 0.7  # from the start of green
+    launch_s: float = 1.4  # more headway at the start of green, while a queue gathers speed
     amber_s: float = 1.0  # of an amber that is still driven into
     gap_before_s: float = 1.0  # that a permissive turn keeps from one who crosses before it
     gap_after_s: float = 5.0  # and after it
@@ -29,7 +31,7 @@ class Weights(NamedTuple):
 
 @compiled
 def _gain(weights, queues, lane, place, come_s, go_s):  # type: ignore[no-untyped-def]
-    behind = queues.length[lane] - 1 - place
+    behind = queues.behind[lane, place]
     worth = HORIZON_S - go_s + weights.left_s + weights.left_more_s * behind
     if go_s <= come_s + 1.0:
         worth += weights.stop_s * queues.stop[lane, place]
@@ -85,15 +87,24 @@ def serve(layout, weights, work, junction, node, stage, until_s, queues, record)
                             break
                         go_s += 1.0
                 if go_s >= until_s:
-                    if gives_way and go_s < 60.0:
+                    # Who is only expected hinders nobody.
+                    if gives_way and go_s < 60.0 and queues.weight[at, place] == 1.0:
                         hits[w] |= np.int64(1) << np.int64(go_s)
                     break
-                worth += _gain(weights, queues, at, place, come_s, go_s)
-                if gives_way:
+                weight = queues.weight[at, place]
+                worth += weight * _gain(weights, queues, at, place, come_s, go_s)
+                if gives_way and weight == 1.0:
                     hits[w] |= np.int64(1) << np.int64(go_s)
                 if record:
                     queues.depart_s[at, place] = go_s
-                ready_s = go_s + (weights.headway_s if shown == 2 else weights.turn_headway_s)
+                headway_s = weights.turn_headway_s
+                if shown == 2:
+                    headway_s = weights.headway_s
+                    # While a queue that stood gathers speed.
+                    if go_s > come_s + 1.0 and go_s < start_s + LAUNCH_S:
+                        still = 1.0 - (go_s - start_s) / LAUNCH_S
+                        headway_s += weights.launch_s * still * still * still
+                ready_s = go_s + headway_s * weight
                 place += 1
             work.served[node, lane] = place
             work.ready_s[node, lane] = ready_s
@@ -116,7 +127,7 @@ def sneak(layout, weights, work, junction, node, stage, moment, queues, record):
             lane = layout.stage_lane[k]
             at = lane0 + lane
             place = work.served[node, lane]
-            if place >= queues.length[at]:
+            if place >= queues.length[at] or queues.weight[at, place] < 1.0:
                 continue
             w = queues.way[at, place]
             phase = layout.way_phase[w]
