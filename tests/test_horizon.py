@@ -20,6 +20,7 @@ from traffic.control import Observation, Sensing
 from traffic.interlock import Interlock
 from traffic.model import ModelError, Network
 from traffic.optimization.arrivals import build_queues
+from traffic.optimization.decision import PATIENCE_S
 from traffic.optimization.horizon import FINE_S, HORIZON_S, plan_junction
 from traffic.optimization.layout import build_layout
 from traffic.optimization.nodes import build_work
@@ -263,8 +264,13 @@ def permissive(tmp_path_factory: pytest.TempPathFactory) -> Network:
     return free_scenario(load(str(path), 1, folder / "loaded")).network
 
 
-def find_start(network: Network, clear_s: float, head_mps: float) -> tuple[float, float]:
-    """Return when the stage ends and when the next one turns green, somebody waiting across."""
+def find_start(
+    network: Network, clear_s: float, head_mps: float, caught_s: float = 0.0
+) -> tuple[float, float]:
+    """Return when the stage ends and when the next one turns green, somebody waiting across.
+
+    One halts within the junction from the beginning until `caught_s` after the stage's end.
+    """
     team = HorizonTeam(network, ("j",), weights=WEIGHTS._replace(clear_s=clear_s))
     interlock = Interlock([network.junctions["j"]], {"j": network.plans["j"]}, 0)
     ended_s = inf
@@ -272,7 +278,8 @@ def find_start(network: Network, clear_s: float, head_mps: float) -> tuple[float
         queues = {"in_n_0": build_queue(8 if now_s >= 12 else 0), "in_w_0": [0.0]}
         batch = build_batch(network, queues)
         from_west = np.arange(batch.speed_mps.size) == batch.speed_mps.size - 1  # the last lane
-        batch = replace(batch, speed_mps=np.where(from_west, head_mps, 0.0))
+        halted = np.array([now_s < ended_s + caught_s and caught_s > 0], dtype=np.int32)
+        batch = replace(batch, speed_mps=np.where(from_west, head_mps, 0.0), halted=halted)
         raw = replace(build_raw(now_s, frozenset(), Quality.GOOD), lanes=batch)
         (command,) = team.decide([interlock.observe("j", raw, {})])
         shown, vetoes = interlock.admit([command] if command else [], now_s)
@@ -291,3 +298,16 @@ def test_a_stage_starts_later_where_somebody_may_be_caught(permissive: Network) 
     assert late[0] == usual[0]
     assert late[1] == usual[1] + 4.0
     assert find_start(permissive, 4.0, 8.0) == find_start(permissive, 0.0, 8.0)
+
+
+@pytest.mark.parametrize(
+    ("caught_s", "later_s"), [(3.0, 0.0), (8.0, 5.0), (1000.0, PATIENCE_S - 3.0)]
+)
+def test_a_stage_waits_for_who_is_seen_to_halt_within_the_junction(
+    permissive: Network, caught_s: float, later_s: float
+) -> None:
+    """Its change takes 3 s, in which who halts may leave; after PATIENCE_S it waits no more."""
+    usual = find_start(permissive, 0.0, 8.0)
+    late = find_start(permissive, 0.0, 8.0, caught_s)
+    assert late[0] == usual[0]
+    assert late[1] == usual[1] + later_s

@@ -59,10 +59,16 @@ def write(lanes: LaneBatch | None) -> str:
 def test_lanes_read_back_as_they_were_seen(turn: int | None) -> None:
     seen = build_batch(LANED, {"h1_0": build_queue(3), "side_0": [0.1, 33.3]}, 13.9)
     if turn is not None:
-        seen = replace(seen, turn=np.full(5, turn, dtype=np.int32))
+        seen = replace(
+            seen,
+            turn=np.full(5, turn, dtype=np.int32),
+            halted=np.array([0, turn == 0], dtype=np.int32),
+        )
     ((raw, _),) = read_steps(io.StringIO(write(seen)))
     assert raw.lanes is not None
-    for name in ("starts", "position_m", "speed_mps", "turn"):
+    if turn != 0:  # nobody halts: as if nobody looked
+        seen = replace(seen, halted=np.zeros(0, dtype=np.int32))
+    for name in ("starts", "position_m", "speed_mps", "turn", "halted"):
         one, other = getattr(raw.lanes, name), getattr(seen, name)
         assert one.dtype == other.dtype
         assert one.tolist() == other.tolist()
