@@ -1,8 +1,9 @@
 """Who comes to which stop line and when: vehicles seen, neighbors' departures, and the expected.
 
-Where no neighbor tells who comes, those yet to come into sight are expected as evenly as they came
-of late: one every EXPECTED_S, each for the part of a vehicle that comes in that time. A plan that
-knew of nobody beyond its sight would take the street for empty then.
+At a junction without neighbors those yet to come into sight are expected as evenly as they came of
+late: one every EXPECTED_S, each for the part of a vehicle that comes in that time. A plan that knew
+of nobody beyond its sight would take the street for empty then. With neighbors, who tell of those
+on some approaches, it would favor the others.
 """
 
 from typing import NamedTuple
@@ -204,7 +205,7 @@ def _join(layout, roads, queues, flow, now_s):  # type: ignore[no-untyped-def]
 def _expect(roads, queues, rate):  # type: ignore[no-untyped-def]
     """Add those who are yet to come into sight; count how many follow whom."""
     for lane in range(queues.length.size):
-        if not roads.is_fed[lane] and rate[lane] >= LEAST_RATE:
+        if roads.is_alone[lane] and rate[lane] >= LEAST_RATE:
             free_mps = roads.lane_mps[lane]
             come_s = roads.known_m[lane] / free_mps + EXPECTED_S / 2
             weight = min(MOST_EXPECTED, rate[lane] * EXPECTED_S)

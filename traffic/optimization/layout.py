@@ -49,7 +49,7 @@ class Roads(NamedTuple):
     lane_mps: NDArray[np.float64]  # L
     sight_m: NDArray[np.float64]  # L, how far upstream of the stop line vehicles are known
     known_m: NDArray[np.float64]  # L, sight_m, or less where the lanes begin nearer
-    is_fed: NDArray[np.bool_]  # L, a way of these junctions leads there
+    is_alone: NDArray[np.bool_]  # L, of a junction that no way of these junctions leads to
     mates0: NDArray[np.int32]  # L + 1
     mates: NDArray[np.int32]  # lanes of the same link, the lane itself among them
     next0: NDArray[np.int32]  # W + 1, where a way leads on to
@@ -216,8 +216,9 @@ def build_roads(network: Network, lanes: LaneMap, junctions: Sequence[str]) -> R
     beside = [
         [at[mate] for mate in by_link[lanes.lanes[own].link] if mate in at] for own in stop_lanes
     ]
-    is_fed = np.zeros(len(stop_lanes), dtype=np.bool_)
-    is_fed[[stop for own in onward for stop, _ in own]] = True
+    owner = [id_ for id_ in junctions for _ in list_stop_lanes(lanes, (id_,))]
+    fed = {owner[stop] for own in onward for stop, _ in own}
+    is_alone = np.array([id_ not in fed for id_ in owner], dtype=np.bool_)
     known_m = np.zeros(len(stop_lanes))
     for id_ in lanes.sensed:
         for stop, m in ours[id_]:
@@ -232,7 +233,7 @@ def build_roads(network: Network, lanes: LaneMap, junctions: Sequence[str]) -> R
         np.array([lanes.lanes[lane].speed_mps for lane in stop_lanes], dtype=np.float64),
         np.full(len(stop_lanes), SENSED_M),
         known_m,
-        is_fed,
+        is_alone,
         pack_offsets([len(own) for own in beside]),
         np.array([mate for own in beside for mate in own], dtype=np.int32),
         pack_offsets([len(own) for own in onward]),
