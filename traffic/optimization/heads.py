@@ -20,7 +20,7 @@ STUCK_PERMISSIVE_S = 8.0
 MOST_CAUTION_S = 30.0
 DISTRUST_S = 10.0  # that it is not counted on then
 NEAR_M = 18.0  # a vehicle that was nearer a second ago, and is gone, has crossed the stop line
-RATE_S = 300.0
+RATE_S = 300.0  # over which crossings are averaged
 LEAST_SHARE = 0.02
 SHARE_GAIN = 0.05  # of the newest vehicle
 
