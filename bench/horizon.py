@@ -117,9 +117,16 @@ class City:
         self.team = HorizonTeam(network, tuple(network.junctions))
         self.moments = build_moments(network)
         self.stages = {stage.id for stage in network.junctions["j0"].stages}
-        self.decide()  # compiled, and its memory touched
+        # What the team keeps from one second to the next.
+        self._kept = (*self.team._heads, *self.team._flow, self.team._queues.caution_s)
+        self._before = self._kept
+        self.decide()  # compiled, its memory touched, and vehicles seen to cross
+        self._before = tuple(array.copy() for array in self._kept)
 
     def decide(self) -> list[Command | None]:
+        """Decide for all seconds, each time from the same memory."""
+        for array, before in zip(self._kept, self._before, strict=True):
+            array[...] = before
         return [command for seen in self.moments for command in self.team.decide(seen)]
 
     def check(self, answer: Sequence[Command | None]) -> Mapping[str, tuple[object, object]]:

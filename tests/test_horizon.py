@@ -21,7 +21,7 @@ from traffic.interlock import Interlock
 from traffic.model import ModelError, Network
 from traffic.optimization.arrivals import build_queues
 from traffic.optimization.decision import PATIENCE_S
-from traffic.optimization.horizon import FINE_S, HORIZON_S, plan_junction
+from traffic.optimization.horizon import AMBER_S, FINE_S, HORIZON_S, plan_junction
 from traffic.optimization.layout import build_layout
 from traffic.optimization.nodes import build_work
 from traffic.optimization.service import LAUNCH_S
@@ -166,7 +166,7 @@ class Exhaustive:
         worth, after = self.serve(stage, state, moment + (1 if moment < FINE_S else 2))
         best = worth + self.find_best(until, stage, after)
         other = 1 - stage
-        worth, (_, served, ready) = self.serve(stage, state, moment + WEIGHTS.amber_s)
+        worth, (_, served, ready) = self.serve(stage, state, moment + AMBER_S)
         start_s = moment + 5.0  # intergreen, then a green of 5 s at least
         until = ceil(start_s + 5.0)
         until += until > FINE_S and (until - FINE_S) % 2

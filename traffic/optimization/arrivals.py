@@ -1,9 +1,9 @@
 """Who comes to which stop line and when: vehicles seen, neighbors' departures, and the expected.
 
 At a junction without neighbors those yet to come into sight are expected as evenly as they came of
-late: one every EXPECTED_S, each for the part of a vehicle that comes in that time. A plan that knew
-of nobody beyond its sight would take the street for empty then. With neighbors, who tell of those
-on some approaches, it would favor the others.
+late: one every EXPECTED_S or sooner, each for the part of a vehicle that comes in that time. A plan
+that knew of nobody beyond its sight would take the street for empty then. With neighbors, who tell
+of those on some approaches, it would favor the others.
 """
 
 from typing import NamedTuple
@@ -22,7 +22,7 @@ JOIN_LOSS_S = 1.5  # of a vehicle that crosses a stop line out of a queue, until
 JAM_SPACING_M = 7.5
 FULL = 0.8  # of a link's storage; one that hardly moves then takes nobody: a full ring locks
 JAM_MPS = 2.0
-EXPECTED_S = 2.0
+EXPECTED_S = 3.0
 MOST_EXPECTED = 0.99  # of a vehicle: 1 is one that is there
 LEAST_RATE = 0.003  # a second: below, nobody is expected
 ENTRY_M = 10.0  # a tail that stands this near to a link's begin lets nobody in
@@ -207,11 +207,12 @@ def _expect(roads, queues, rate):  # type: ignore[no-untyped-def]
     for lane in range(queues.length.size):
         if roads.is_alone[lane] and rate[lane] >= LEAST_RATE:
             free_mps = roads.lane_mps[lane]
-            come_s = roads.known_m[lane] / free_mps + EXPECTED_S / 2
-            weight = min(MOST_EXPECTED, rate[lane] * EXPECTED_S)
+            apart_s = min(EXPECTED_S, MOST_EXPECTED / rate[lane])
+            come_s = roads.known_m[lane] / free_mps + apart_s / 2
+            weight = rate[lane] * apart_s
             while come_s < HORIZON_S:
                 _add(queues, lane, come_s * free_mps, free_mps, come_s, -1, 1.0, weight)
-                come_s += EXPECTED_S
+                come_s += apart_s
         behind = 0
         for k in range(queues.length[lane] - 1, -1, -1):
             queues.behind[lane, k] = behind

@@ -15,6 +15,7 @@ from traffic.optimization.nodes import KEPT, copy_node, keep_node
 from traffic.optimization.service import HORIZON_S, serve, sneak
 
 FINE_S = 8  # beyond, moments are two seconds apart
+AMBER_S = 1.0  # that is still driven into
 VEHICLES = 64  # at most, of one lane
 
 
@@ -59,12 +60,10 @@ def _grid(moment):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _switch(layout, weights, work, junction, node, stage, other, moment, queues, record):  # type: ignore[no-untyped-def]
-    """Change the node's stage; return the moment from which it may change again."""
+def _start(layout, weights, work, junction, node, stage, other, moment, queues, record):  # type: ignore[no-untyped-def]
+    """Start another stage after one that has ended; return the moment from which it may end."""
     phases = layout.phase0[junction + 1] - layout.phase0[junction]
     stages = layout.stage0[junction + 1] - layout.stage0[junction]
-    serve(layout, weights, work, junction, node, stage, moment + weights.amber_s, queues, record)
-    sneak(layout, weights, work, junction, node, stage, moment, queues, record)
     until_s = _change(layout, work, junction, node, stage, other, moment, phases, stages)
     until = _grid(int(np.ceil(until_s)))
     serve(layout, weights, work, junction, node, other, float(until), queues, record)
@@ -85,7 +84,8 @@ def plan_junction(layout, weights, work, junction, now_stage, start_s, may_hold,
     lanes = layout.lane0[junction + 1] - lane0
     phases = layout.phase0[junction + 1] - layout.phase0[junction]
     stages = layout.stage0[junction + 1] - layout.stage0[junction]
-    scratch = 1 + (HORIZON_S + 1) * stages * KEPT
+    ended = 1 + (HORIZON_S + 1) * stages * KEPT
+    scratch = ended + 1
     for cell in range((HORIZON_S + 1) * stages):
         work.used[cell] = 0
     work.value[0] = 0.0
@@ -108,11 +108,17 @@ def plan_junction(layout, weights, work, junction, now_stage, start_s, may_hold,
             cell = moment * stages + stage
             for k in range(work.used[cell]):
                 node = 1 + cell * KEPT + k
+                # Whatever comes next, amber is still driven into for a second.
+                copy_node(work, lanes, phases, node, ended)
+                amber_s = moment + AMBER_S
+                serve(layout, weights, work, junction, ended, stage, amber_s, queues, False)
                 if moment > 0 or may_hold:
-                    copy_node(work, lanes, phases, node, scratch)
-                    serve(layout, weights, work, junction, scratch, stage, end_s, queues, False)
+                    copy_node(work, lanes, phases, ended, scratch)
+                    if end_s > amber_s:
+                        serve(layout, weights, work, junction, scratch, stage, end_s, queues, False)
                     until = min(end_s, HORIZON_S)
                     keep_node(work, lanes, phases, scratch, node, until, stage, stages)
+                sneak(layout, weights, work, junction, ended, stage, moment, queues, False)
                 for other in range(stages):
                     if other == stage:
                         continue
@@ -123,8 +129,8 @@ def plan_junction(layout, weights, work, junction, now_stage, start_s, may_hold,
                     wait_s = _wait_s(layout, junction, stage, other, phases, stages)
                     if moment + wait_s + weights.startup_s >= HORIZON_S:
                         continue  # nobody would be let go any more
-                    copy_node(work, lanes, phases, node, scratch)
-                    until = _switch(
+                    copy_node(work, lanes, phases, ended, scratch)
+                    until = _start(
                         layout,
                         weights,
                         work,
@@ -162,17 +168,20 @@ def _follow(layout, weights, work, junction, best, queues):  # type: ignore[no-u
         path[steps] = node
         steps += 1
         node = work.parent[node]
-    scratch = 1 + (HORIZON_S + 1) * stages * KEPT
+    scratch = 2 + (HORIZON_S + 1) * stages * KEPT
     copy_node(work, lanes, phases, 0, scratch)
     answer = work.stage[path[steps - 1]]
     for i in range(steps - 2, -1, -1):
         before, after = path[i + 1], path[i]
         stage, other = work.stage[before], work.stage[after]
         moment, until = work.moment[before], work.moment[after]
+        amber_s = moment + AMBER_S
+        serve(layout, weights, work, junction, scratch, stage, amber_s, queues, True)
         if other != stage:
             if moment == 0:
                 answer = other
-            _switch(layout, weights, work, junction, scratch, stage, other, moment, queues, True)
-        else:
+            sneak(layout, weights, work, junction, scratch, stage, moment, queues, True)
+            _start(layout, weights, work, junction, scratch, stage, other, moment, queues, True)
+        elif until > amber_s:
             serve(layout, weights, work, junction, scratch, stage, float(until), queues, True)
     return answer

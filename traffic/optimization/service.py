@@ -22,7 +22,6 @@ class Weights(NamedTuple):
     headway_s: float = 1.55  # of a queue on the move
     startup_s: float = 0.7  # from the start of green
     launch_s: float = 1.4  # more headway at the start of green, while a queue gathers speed
-    amber_s: float = 1.0  # of an amber that is still driven into
     gap_before_s: float = 1.0  # that a permissive turn keeps from one who crosses before it
     gap_after_s: float = 5.0  # and after it
     turn_headway_s: float = 2.5  # of those who give way
