@@ -14,6 +14,7 @@ from traffic.optimization.layout import build_layout, build_roads
 from traffic.optimization.loop_view import LoopView
 from traffic.optimization.nodes import build_work
 from traffic.optimization.service import Weights
+from traffic.optimization.twins import build_twins
 from traffic.readings import LaneBatch
 
 VALID_S = 2.0
@@ -64,6 +65,7 @@ class HorizonTeam:
             ids = [phase.id for phase in network.junctions[j].phases]
             self._phases.append(itemgetter(*ids) if len(ids) > 1 else (lambda d, k=ids[0]: (d[k],)))
         self._heads = build_heads(self._layout)
+        self._twins = build_twins(network, network.lanes, self.junctions, self._layout)
         self._answer = np.zeros(len(self.junctions), dtype=np.int32)
         at = {j: i for i, j in enumerate(network.lanes.ways)}
         self._place = np.array([at[j] for j in self.junctions], dtype=np.int32)
@@ -105,6 +107,7 @@ class HorizonTeam:
             self._work,
             self._queues,
             self._heads,
+            self._twins,
             *signals,
             halted[self._place],
             self._answer,

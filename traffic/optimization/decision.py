@@ -4,6 +4,7 @@ import numpy as np
 
 from traffic.optimization.compiled import compiled
 from traffic.optimization.horizon import plan_junction
+from traffic.optimization.twins import watch_twins
 
 RED_SLACK_S = 2.0  # kept off the longest red
 LONGEST_STAND_S = 100.0  # before a stop line, where a protected green can help
@@ -13,9 +14,15 @@ LONGEST_RED_S = 100.0  # of a phase at which somebody waits, where the street al
 
 
 @compiled
-def decide_all(layout, weights, work, queues, heads, stage, green_s, red_s, halted, answer):  # type: ignore[no-untyped-def]
+def decide_all(  # type: ignore[no-untyped-def]
+    layout, weights, work, queues, heads, twins, stage, green_s, red_s, halted, answer
+):
     for j in range(stage.size):
-        answer[j] = _decide(layout, weights, work, queues, heads, j, stage[j], green_s, red_s)
+        watch_twins(layout, queues, twins, j, stage[j], halted[j])
+    for j in range(stage.size):
+        answer[j] = _decide(
+            layout, weights, work, queues, heads, twins, j, stage[j], green_s, red_s
+        )
         if answer[j] >= 0 and stage[j] >= 0:
             _clear(layout, weights, heads, j, stage[j], answer[j], red_s)
             _wait(layout, heads, j, stage[j], answer[j], red_s, halted[j])
@@ -90,7 +97,7 @@ def _wait(layout, heads, j, stage, answer, red_s, halted):  # type: ignore[no-un
 
 
 @compiled
-def _decide(layout, weights, work, queues, heads, j, now_stage, green_s, red_s):  # type: ignore[no-untyped-def]
+def _decide(layout, weights, work, queues, heads, twins, j, now_stage, green_s, red_s):  # type: ignore[no-untyped-def]
     phase0 = layout.phase0[j]
     phases = layout.phase0[j + 1] - phase0
     stages = layout.stage0[j + 1] - layout.stage0[j]
@@ -159,6 +166,22 @@ def _decide(layout, weights, work, queues, heads, j, now_stage, green_s, red_s):
                 helps |= layout.green[green0 + s * phases + p] == 2
             if helps and layout.green[green0 + now_stage * phases + p] < 2:
                 longest, longest_s, least = p, heads.stood_s[lane], 2
+    clears0 = layout.stage0[j]
+    is_asked = twins.asked_s[j] > 0.0 and may_hold
+    twins.asked_s[j] = max(0.0, twins.asked_s[j] - 1.0)
+    if longest >= 0 and layout.max_red_s[longest] < np.inf:
+        is_asked = False  # the street's own limit comes first
+    can_clear, can_help = twins.clears[clears0 + now_stage], False
+    for s in range(stages):
+        if s != now_stage and layout.follows[layout.follows0[j] + now_stage * stages + s] == 1:
+            can_clear |= twins.clears[clears0 + s]
+            can_help |= longest >= 0 and layout.green[green0 + s * phases + longest] >= least
+    is_asked &= can_clear
+    is_due = longest >= 0
+    if is_asked:
+        is_due = not twins.clears[clears0 + now_stage]
+    if is_asked or not can_help:
+        longest = -1  # whatever may follow comes before the stage that helps
     for s in range(stages):
         free = settled_s
         change_s = _measure_change(layout, j, now_stage, s)
@@ -173,11 +196,14 @@ def _decide(layout, weights, work, queues, heads, j, now_stage, green_s, red_s):
                 free = np.inf
         if longest >= 0 and layout.green[green0 + s * phases + longest] < least:
             free = np.inf
+        if is_asked and not twins.clears[clears0 + s]:
+            free = np.inf
         free_s[s] = free
-    if longest >= 0:
+    if is_due:
         # Overdue: the change comes as soon as it is lawful.
         for s in range(stages):
-            if s != now_stage and free_s[s] <= 0.0:
+            may_follow = layout.follows[layout.follows0[j] + now_stage * stages + s] == 1
+            if s != now_stage and free_s[s] <= 0.0 and may_follow:
                 may_hold = False
     return plan_junction(layout, weights, work, j, now_stage, start_s, may_hold, free_s, queues)
 
