@@ -28,6 +28,8 @@ def _change(layout, work, junction, node, stage, after, moment, phases, stages):
     for p in range(phases):
         is_after = layout.green[green0 + after * phases + p] > 0
         if not is_after:
+            if work.green_s[node, p] < np.inf:  # it could not return before it has shown its amber
+                free_s = max(free_s, moment + layout.regain_s[layout.phase0[junction] + p] - 1.0)
             work.green_s[node, p] = np.inf
         elif work.green_s[node, p] == np.inf:
             start_s = moment + max(1.0, layout.delay_s[delay0 + p])

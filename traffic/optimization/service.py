@@ -75,7 +75,8 @@ def serve(layout, weights, work, junction, node, stage, until_s, queues, record)
                 if shown == 1:
                     if turn == 0:
                         break
-                    while go_s < until_s:
+                    known_s = until_s + weights.gap_before_s
+                    while go_s < known_s:
                         first = max(int(go_s - weights.gap_before_s), 0)
                         last = min(int(go_s + weights.gap_after_s + queues.caution_s[at]), LAST_BIT)
                         window = ((1 << (last + 1)) - 1) ^ ((1 << first) - 1)
@@ -85,6 +86,8 @@ def serve(layout, weights, work, junction, node, stage, until_s, queues, record)
                         if taken & window == 0:
                             break
                         go_s += 1.0
+                    if go_s >= until_s:  # and who crosses now is not forgotten by then
+                        ready_s = max(ready_s, min(go_s, known_s))
                 if go_s >= until_s:
                     # Who is only expected hinders nobody.
                     if gives_way and go_s < 60.0 and queues.weight[at, place] == 1.0:
