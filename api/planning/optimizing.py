@@ -273,9 +273,11 @@ def print_trial(seed: int, before_s: float, after_s: float, console: Console) ->
 
 def print_refined(found: Refined, console: Console) -> None:
     """Say what the search came to, and what it gained on demand that no trial had seen."""
+    compared = f"mean delay {found.delay_before_s:.1f} s -> {found.delay_s:.1f} s"
+    if math.isnan(found.delay_before_s + found.delay_s):
+        compared = "not compared, as the search was ended before"
     console.print(
-        f"{found.found.trials} sets of plans tried; on other demand than theirs: "
-        f"mean delay {found.delay_before_s:.1f} s -> {found.delay_s:.1f} s"
+        f"{found.found.trials} sets of plans tried; on other demand than theirs: {compared}"
     )
     if found.is_today:
         console.print("nothing better than the plans of today was found", style="bold red")
