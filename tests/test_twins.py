@@ -106,9 +106,11 @@ def decide(
     return "".join(command.stage if command else "-" for command in team.decide(seen))
 
 
-def watch(town: Network, seconds: float, stages: str, **seen: object) -> list[str]:
+def watch(
+    town: Network, seconds: float, stages: str, queues: dict[str, list[float]], halted: int = 0
+) -> list[str]:
     team = HorizonTeam(town, TWINS, Sensing.LANES)
-    return [decide(team, town, stages, **seen) for _ in range(int(seconds))]  # type: ignore[arg-type]
+    return [decide(team, town, stages, queues, halted) for _ in range(int(seconds))]
 
 
 BUSY = {"Lmain_0": QUEUE, "Rmain_0": QUEUE}
