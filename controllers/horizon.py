@@ -10,7 +10,7 @@ from traffic.model import ModelError, Network, Stage
 from traffic.optimization.arrivals import build_flow, build_queues, gather, note_flow
 from traffic.optimization.decision import decide_all
 from traffic.optimization.heads import build_heads, watch_heads
-from traffic.optimization.layout import build_layout, build_roads
+from traffic.optimization.layout import build_layout, build_roads, find_deep
 from traffic.optimization.loop_view import LoopView
 from traffic.optimization.nodes import build_work
 from traffic.optimization.service import Weights
@@ -20,9 +20,9 @@ from traffic.readings import LaneBatch
 VALID_S = 2.0
 NOBODY: frozenset[str] = frozenset()
 SEEING = Weights(left_s=8.0, left_more_s=1.5, stop_s=6.0, change_s=1.0)
-# Loops do not show who is caught in a junction, where nobody moves again once the next stage comes.
+# Loops do not show who is caught within a junction.
 WEIGHTS: Mapping[Sensing, Weights] = {
-    Sensing.LOOPS: SEEING._replace(clear_s=4.0),
+    Sensing.LOOPS: SEEING._replace(turns_s=4.0),
     Sensing.LANES: SEEING,
     Sensing.INTENTIONS: SEEING,
 }
@@ -52,7 +52,7 @@ class HorizonTeam:
             self._view = LoopView(network, network.lanes, self.junctions)
         self.loops = frozenset() if self._view is None else self._view.loops
         self._weights = WEIGHTS[needs] if weights is None else weights
-        self._layout = build_layout(network, network.lanes, self.junctions)
+        self._layout = build_layout(network, network.lanes, self.junctions, self._weights.turns_s)
         roads = build_roads(network, network.lanes, self.junctions)
         self._roads = roads if self._view is None else self._view.narrow(roads)
         self._work = build_work(self._layout)
@@ -64,6 +64,10 @@ class HorizonTeam:
         for j in self.junctions:
             ids = [phase.id for phase in network.junctions[j].phases]
             self._phases.append(itemgetter(*ids) if len(ids) > 1 else (lambda d, k=ids[0]: (d[k],)))
+        self._late = []
+        for j, own in zip(self.junctions, self._stages, strict=True):
+            deep = find_deep(network.lanes.ways[j])
+            self._late.append([deep & stage.permissive for stage in own])
         self._heads = build_heads(self._layout)
         self._twins = build_twins(network, network.lanes, self.junctions, self._layout)
         self._answer = np.zeros(len(self.junctions), dtype=np.int32)
@@ -114,19 +118,36 @@ class HorizonTeam:
         )
         note_flow(self._layout, self._queues, self._flow, now_s)
         until_s = now_s + VALID_S
-        clear_s = self._heads.clear_s.tolist()
+        heads = self._heads
+        plans = zip(
+            self.junctions,
+            self._stages,
+            self._late,
+            seen,
+            self._answer.tolist(),
+            heads.is_waiting.tolist(),
+            (heads.turns_s > 0).tolist(),
+            strict=True,
+        )
         return [
-            None if a < 0 else _build_command(j, stages[a], one, clear, until_s)
-            for j, stages, one, a, clear in zip(
-                self.junctions, self._stages, seen, self._answer.tolist(), clear_s, strict=True
+            None
+            if a < 0
+            else _build_command(
+                j,
+                stages[a],
+                one,
+                until_s,
+                stages[a].green if waits else late[a] if turns else NOBODY,
             )
+            for j, stages, late, one, a, waits, turns in plans
         ]
 
 
 def _build_command(
-    junction: str, stage: Stage, seen: Observation, clear_s: float, until_s: float
+    junction: str, stage: Stage, seen: Observation, until_s: float, held: frozenset[str]
 ) -> Command:
-    held = frozenset(p for p in stage.green if seen.red_s[p] > 0) if clear_s > 0 else NOBODY
+    if held:
+        held = frozenset(phase for phase in held if seen.red_s[phase] > 0)
     return Command(junction, stage.id, seen.now_s, until_s, "horizon", held)
 
 

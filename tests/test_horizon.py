@@ -264,14 +264,12 @@ def permissive(tmp_path_factory: pytest.TempPathFactory) -> Network:
     return free_scenario(load(str(path), 1, folder / "loaded")).network
 
 
-def find_start(
-    network: Network, clear_s: float, head_mps: float, caught_s: float = 0.0
-) -> tuple[float, float]:
+def find_start(network: Network, head_mps: float, caught_s: float = 0.0) -> tuple[float, float]:
     """Return when the stage ends and when the next one turns green, somebody waiting across.
 
     One halts within the junction from the beginning until `caught_s` after the stage's end.
     """
-    team = HorizonTeam(network, ("j",), weights=WEIGHTS._replace(clear_s=clear_s))
+    team = HorizonTeam(network, ("j",), weights=WEIGHTS)
     interlock = Interlock([network.junctions["j"]], {"j": network.plans["j"]}, 0)
     ended_s = inf
     for now_s in range(60):
@@ -291,15 +289,6 @@ def find_start(
     raise AssertionError("never green across")
 
 
-def test_a_stage_starts_later_where_somebody_may_be_caught(permissive: Network) -> None:
-    """The head stands in green: one who turns left waits in the junction before it."""
-    usual = find_start(permissive, 0.0, 0.0)
-    late = find_start(permissive, 4.0, 0.0)
-    assert late[0] == usual[0]
-    assert late[1] == usual[1] + 4.0
-    assert find_start(permissive, 4.0, 8.0) == find_start(permissive, 0.0, 8.0)
-
-
 @pytest.mark.parametrize(
     ("caught_s", "later_s"), [(3.0, 0.0), (8.0, 5.0), (1000.0, PATIENCE_S - 3.0)]
 )
@@ -307,7 +296,7 @@ def test_a_stage_waits_for_who_is_seen_to_halt_within_the_junction(
     permissive: Network, caught_s: float, later_s: float
 ) -> None:
     """Its change takes 3 s, in which who halts may leave; after PATIENCE_S it waits no more."""
-    usual = find_start(permissive, 0.0, 8.0)
-    late = find_start(permissive, 0.0, 8.0, caught_s)
+    usual = find_start(permissive, 8.0)
+    late = find_start(permissive, 8.0, caught_s)
     assert late[0] == usual[0]
     assert late[1] == usual[1] + later_s

@@ -8,7 +8,6 @@ from traffic.optimization.twins import watch_twins
 
 RED_SLACK_S = 2.0  # kept off the longest red
 LONGEST_STAND_S = 100.0  # before a stop line, where a protected green can help
-CAUGHT_S = 2.0  # of standing in green behind somebody who is caught in the junction
 PATIENCE_S = 15.0  # of a new stage with those caught in the junction, its change included
 LONGEST_RED_S = 100.0  # of a phase at which somebody waits, where the street allows more
 
@@ -20,54 +19,34 @@ def decide_all(  # type: ignore[no-untyped-def]
     for j in range(stage.size):
         watch_twins(layout, queues, twins, j, stage[j], halted[j])
     for j in range(stage.size):
+        if weights.turns_s > 0.0 and stage[j] >= 0:
+            _hold_turns(layout, weights, heads, j, stage[j], red_s)
         answer[j] = _decide(
             layout, weights, work, queues, heads, twins, j, stage[j], green_s, red_s
         )
         if answer[j] >= 0 and stage[j] >= 0:
-            _clear(layout, weights, heads, j, stage[j], answer[j], red_s)
             _wait(layout, heads, j, stage[j], answer[j], red_s, halted[j])
 
 
 @compiled
-def _clear(layout, weights, heads, j, stage, answer, red_s):  # type: ignore[no-untyped-def]
-    """Keep a new stage's phases red while somebody may be caught in the junction.
+def _hold_turns(layout, weights, heads, j, stage, red_s):  # type: ignore[no-untyped-def]
+    """Note for how long who gives way deep in the junction must not follow others who did.
 
-    Where one lane serves a turn that waits for gaps and others, the one behind him follows into the
-    junction and can leave it only after him. If the next stage starts before that, its own turns
-    meet him there and nobody moves again.
+    These and whoever is caught behind them leave when their stage ends. If those of the next stage
+    enter before, each may hold another's way out: nobody moves again.
     """
     phases = layout.phase0[j + 1] - layout.phase0[j]
-    phase0 = layout.phase0[j]
-    heads.clear_s[j] = max(0.0, heads.clear_s[j] - 1.0)
-    if answer == stage:
-        return
-    heads.clear_s[j] = 0.0
-    if layout.is_permissive[layout.stage0[j] + answer] == 0:
-        return
-    green0 = layout.green0[j] + stage * phases
-    for lane in range(layout.lane0[j], layout.lane0[j + 1]):
-        if heads.stuck_s[lane] < CAUGHT_S and heads.distrust_s[lane] == 0.0:
+    heads.turns_s[j] = max(0.0, heads.turns_s[j] - 1.0)
+    for p in range(phases):
+        if not layout.is_deep[layout.green0[j] + stage * phases + p]:
             continue
-        gives_way, goes = False, False
-        for w in range(layout.lane_way0[lane], layout.lane_way0[lane + 1]):
-            p = layout.way_phase[w]
-            if p >= 0:
-                gives_way |= layout.green[green0 + p] == 1
-                goes |= layout.green[green0 + p] == 2
-        if gives_way and goes:
-            heads.clear_s[j] = weights.clear_s
-    if heads.clear_s[j] == 0.0:
-        return
-    stages = layout.stage0[j + 1] - layout.stage0[j]
-    change_s = 0.0
-    for p in range(phases):
-        if layout.green[layout.green0[j] + answer * phases + p] > 0:
-            at = layout.delay0[j] + (stage * stages + answer) * phases + p
-            change_s = max(change_s, layout.delay_s[at])
-    heads.clear_s[j] += change_s
-    for p in range(phases):
-        if red_s[phase0 + p] + heads.clear_s[j] + RED_SLACK_S >= layout.max_red_s[phase0 + p]:
-            heads.clear_s[j] = 0.0  # nobody's red may become too long by it
+        now_red_s = red_s[layout.phase0[j] + p]
+        if now_red_s == 0.0:
+            for q in range(phases):
+                change_s = layout.inter_s[layout.inter0[j] + p * phases + q]
+                heads.turns_s[j] = max(heads.turns_s[j], 1.0 + change_s + weights.turns_s)
+        elif now_red_s + 1.0 + RED_SLACK_S >= layout.max_red_s[layout.phase0[j] + p]:
+            heads.turns_s[j] = 0.0  # nobody's red may become too long by it
 
 
 @compiled
@@ -79,6 +58,7 @@ def _wait(layout, heads, j, stage, answer, red_s, halted):  # type: ignore[no-un
     """
     phases = layout.phase0[j + 1] - layout.phase0[j]
     phase0 = layout.phase0[j]
+    heads.is_waiting[j] = False
     if answer != stage:
         gives_way = layout.is_permissive[layout.stage0[j] + stage] == 1
         heads.patience_s[j] = PATIENCE_S if gives_way else 0.0
@@ -92,67 +72,126 @@ def _wait(layout, heads, j, stage, answer, red_s, halted):  # type: ignore[no-un
                 return  # nobody's red may become too long by it
     if is_due:
         heads.patience_s[j] -= 1.0
-        if halted > 0:
-            heads.clear_s[j] = max(heads.clear_s[j], 1.0)
+        heads.is_waiting[j] = halted > 0
 
 
 @compiled
 def _decide(layout, weights, work, queues, heads, twins, j, now_stage, green_s, red_s):  # type: ignore[no-untyped-def]
-    phase0 = layout.phase0[j]
-    phases = layout.phase0[j + 1] - phase0
-    stages = layout.stage0[j + 1] - layout.stage0[j]
-    green0, inter0 = layout.green0[j], layout.inter0[j]
     if now_stage < 0:
         return 0
-    start_s, waits, free_s = work.start_s, work.waits, work.free_s
+    settled_s = _note_starts(layout, work, heads, j, now_stage, green_s, red_s)
+    _note_waiting(layout, work, queues, j)
+    longest, longest_s = _find_longest_red(layout, work, j, now_stage, red_s)
+    longest, least = _find_longest_stand(layout, queues, heads, j, now_stage, longest, longest_s)
+    may_hold = _may_hold(layout, j, now_stage, green_s, red_s)
+    is_due, is_asked = longest >= 0, _is_asked(layout, twins, j, now_stage, longest, may_hold)
+    if is_asked:
+        is_due = not twins.clears[layout.stage0[j] + now_stage]
+    if is_asked or not _can_help(layout, j, now_stage, longest, least):
+        longest = -1  # whatever may follow comes before the stage that helps
+    _note_free(layout, work, j, now_stage, green_s, red_s, settled_s)
+    stages = layout.stage0[j + 1] - layout.stage0[j]
+    phases = layout.phase0[j + 1] - layout.phase0[j]
+    for s in range(stages):
+        if longest >= 0 and layout.green[layout.green0[j] + s * phases + longest] < least:
+            work.free_s[s] = np.inf
+        if is_asked and not twins.clears[layout.stage0[j] + s]:
+            work.free_s[s] = np.inf
+        # Overdue: the change comes as soon as it is lawful.
+        may_follow = layout.follows[layout.follows0[j] + now_stage * stages + s] == 1
+        if is_due and s != now_stage and work.free_s[s] <= 0.0 and may_follow:
+            may_hold = False
+    return plan_junction(
+        layout, weights, work, j, now_stage, work.start_s, may_hold, work.free_s, queues
+    )
+
+
+@compiled
+def _note_starts(layout, work, heads, j, now_stage, green_s, red_s):  # type: ignore[no-untyped-def]
+    """When each green began, or will by the present change; return when that is settled."""
+    phase0 = layout.phase0[j]
+    phases = layout.phase0[j + 1] - phase0
+    green0, inter0 = layout.green0[j] + now_stage * phases, layout.inter0[j]
+    settled_s = 0.0
     for p in range(phases):
-        start_s[p] = np.inf
-        waits[p] = False
+        work.start_s[p] = np.inf
+        if layout.green[green0 + p] == 0:
+            continue
+        if red_s[phase0 + p] == 0.0:
+            work.start_s[p] = -green_s[phase0 + p]
+            continue
+        due_s = max(0.0, layout.regain_s[phase0 + p] - red_s[phase0 + p])
+        for q in range(phases):
+            between_s = layout.inter_s[inter0 + q * phases + p]
+            if between_s > 0 and layout.green[green0 + q] == 0:
+                if red_s[phase0 + q] > 0:
+                    due_s = max(due_s, between_s - red_s[phase0 + q])
+                else:
+                    left_s = layout.min_green_s[phase0 + q] - green_s[phase0 + q]
+                    due_s = max(due_s, between_s + max(0.0, left_s))
+        if heads.is_waiting[j]:
+            due_s = max(due_s, 1.0)
+        if layout.is_deep[green0 + p]:
+            due_s = max(due_s, heads.turns_s[j])
+        work.start_s[p] = due_s
+        settled_s = max(settled_s, due_s + layout.min_green_s[phase0 + p])
+    return settled_s
+
+
+@compiled
+def _note_waiting(layout, work, queues, j):  # type: ignore[no-untyped-def]
+    for p in range(layout.phase0[j + 1] - layout.phase0[j]):
+        work.waits[p] = False
     for lane in range(layout.lane0[j], layout.lane0[j + 1]):
         if queues.length[lane] == 0 or queues.weight[lane, 0] < 1.0:
             continue
         if queues.arrive_s[lane, 0] < 10.0:
             p = layout.way_phase[queues.way[lane, 0]]
             if p >= 0:
-                waits[p] = True
-    # When each green began, or will when the present change is through.
-    settled_s = 0.0
+                work.waits[p] = True
+
+
+@compiled
+def _may_hold(layout, j, now_stage, green_s, red_s):  # type: ignore[no-untyped-def]
+    """Whether the street's limits let the present stage go on."""
+    phase0 = layout.phase0[j]
+    phases = layout.phase0[j + 1] - phase0
     for p in range(phases):
-        if layout.green[green0 + now_stage * phases + p] == 0:
-            continue
-        if red_s[phase0 + p] == 0.0:
-            start_s[p] = -green_s[phase0 + p]
-        else:
-            due_s = layout.regain_s[phase0 + p] - red_s[phase0 + p]
-            for q in range(phases):
-                between_s = layout.inter_s[inter0 + q * phases + p]
-                if between_s > 0 and layout.green[green0 + now_stage * phases + q] == 0:
-                    if red_s[phase0 + q] > 0:
-                        due_s = max(due_s, between_s - red_s[phase0 + q])
-                    else:
-                        left_s = layout.min_green_s[phase0 + q] - green_s[phase0 + q]
-                        due_s = max(due_s, between_s + max(0.0, left_s))
-            start_s[p] = max(0.0, due_s, heads.clear_s[j])
-            settled_s = max(settled_s, start_s[p] + layout.min_green_s[phase0 + p])
-    may_hold = True
-    longest, longest_s = -1, 0.0
-    round_s = _measure_round(layout, j)
-    for p in range(phases):
-        is_on = layout.green[green0 + now_stage * phases + p] > 0
+        is_on = layout.green[layout.green0[j] + now_stage * phases + p] > 0
         age_s = green_s[phase0 + p]
         if red_s[phase0 + p] == 0.0:
             limit_s = layout.max_green_s[phase0 + p] if is_on else np.inf
             if age_s >= limit_s or (not is_on and age_s < layout.min_green_s[phase0 + p]):
-                may_hold = False
-        elif not is_on:
-            if red_s[phase0 + p] >= layout.max_red_s[phase0 + p]:
-                may_hold = False
-            # Early enough that all who are due at once can have their turn.
-            limit_s = min(LONGEST_RED_S, layout.max_red_s[phase0 + p] - RED_SLACK_S - round_s)
-            is_due = waits[p] or layout.max_red_s[phase0 + p] < np.inf
-            if is_due and red_s[phase0 + p] >= max(limit_s, longest_s):
-                longest, longest_s = p, red_s[phase0 + p]
-    least = 1  # what the phase that is due must be shown: 1 any green, 2 a protected one
+                return False
+        elif not is_on and red_s[phase0 + p] >= layout.max_red_s[phase0 + p]:
+            return False
+    return True
+
+
+@compiled
+def _find_longest_red(layout, work, j, now_stage, red_s):  # type: ignore[no-untyped-def]
+    """The phase whose red is the longest of those overdue, or -1, and how long that is."""
+    phase0 = layout.phase0[j]
+    phases = layout.phase0[j + 1] - phase0
+    round_s = _measure_round(layout, j)
+    longest, longest_s = -1, 0.0
+    for p in range(phases):
+        is_on = layout.green[layout.green0[j] + now_stage * phases + p] > 0
+        if is_on or red_s[phase0 + p] == 0.0:
+            continue
+        # Early enough that all who are due at once can have their turn.
+        limit_s = min(LONGEST_RED_S, layout.max_red_s[phase0 + p] - RED_SLACK_S - round_s)
+        is_due = work.waits[p] or layout.max_red_s[phase0 + p] < np.inf
+        if is_due and red_s[phase0 + p] >= max(limit_s, longest_s):
+            longest, longest_s = p, red_s[phase0 + p]
+    return longest, longest_s
+
+
+@compiled
+def _find_longest_stand(layout, queues, heads, j, now_stage, longest, longest_s):  # type: ignore[no-untyped-def]
+    """The phase that is due, and what it must be shown: 1 any green, 2 a protected one."""
+    phases = layout.phase0[j + 1] - layout.phase0[j]
+    green0, least = layout.green0[j], 1
     for lane in range(layout.lane0[j], layout.lane0[j + 1]):
         # Green that gives way has not helped whoever still stands.
         if heads.stood_s[lane] < max(LONGEST_STAND_S, longest_s) or queues.length[lane] == 0:
@@ -162,31 +201,52 @@ def _decide(layout, weights, work, queues, heads, twins, j, now_stage, green_s, 
         # Nor has a protected green helped whom something else holds.
         if p >= 0 and not heads.is_denied[w] and not queues.blocked[w]:
             helps = False
-            for s in range(stages):
+            for s in range(layout.stage0[j + 1] - layout.stage0[j]):
                 helps |= layout.green[green0 + s * phases + p] == 2
             if helps and layout.green[green0 + now_stage * phases + p] < 2:
                 longest, longest_s, least = p, heads.stood_s[lane], 2
-    clears0 = layout.stage0[j]
+    return longest, least
+
+
+@compiled
+def _is_asked(layout, twins, j, now_stage, longest, may_hold):  # type: ignore[no-untyped-def]
+    """Whether the way between twins is to be cleared, and can be, by this stage or the next one."""
     is_asked = twins.asked_s[j] > 0.0 and may_hold
     twins.asked_s[j] = max(0.0, twins.asked_s[j] - 1.0)
     if longest >= 0 and layout.max_red_s[longest] < np.inf:
-        is_asked = False  # the street's own limit comes first
-    can_clear, can_help = twins.clears[clears0 + now_stage], False
+        return False  # the street's own limit comes first
+    stages = layout.stage0[j + 1] - layout.stage0[j]
+    can_clear = twins.clears[layout.stage0[j] + now_stage]
     for s in range(stages):
         if s != now_stage and layout.follows[layout.follows0[j] + now_stage * stages + s] == 1:
-            can_clear |= twins.clears[clears0 + s]
-            can_help |= longest >= 0 and layout.green[green0 + s * phases + longest] >= least
-    is_asked &= can_clear
-    is_due = longest >= 0
-    if is_asked:
-        is_due = not twins.clears[clears0 + now_stage]
-    if is_asked or not can_help:
-        longest = -1  # whatever may follow comes before the stage that helps
+            can_clear |= twins.clears[layout.stage0[j] + s]
+    return is_asked and can_clear
+
+
+@compiled
+def _can_help(layout, j, now_stage, longest, least):  # type: ignore[no-untyped-def]
+    """Whether a stage that may follow shows the phase that is due what it needs."""
+    stages = layout.stage0[j + 1] - layout.stage0[j]
+    phases = layout.phase0[j + 1] - layout.phase0[j]
+    can_help = False
     for s in range(stages):
+        if s != now_stage and layout.follows[layout.follows0[j] + now_stage * stages + s] == 1:
+            can_help |= (
+                longest >= 0 and layout.green[layout.green0[j] + s * phases + longest] >= least
+            )
+    return can_help
+
+
+@compiled
+def _note_free(layout, work, j, now_stage, green_s, red_s, settled_s):  # type: ignore[no-untyped-def]
+    """From when on a change to each stage is lawful."""
+    phase0 = layout.phase0[j]
+    phases = layout.phase0[j + 1] - phase0
+    for s in range(layout.stage0[j + 1] - layout.stage0[j]):
         free = settled_s
         change_s = _measure_change(layout, j, now_stage, s)
         for p in range(phases):
-            is_on = layout.green[green0 + s * phases + p] > 0
+            is_on = layout.green[layout.green0[j] + s * phases + p] > 0
             if red_s[phase0 + p] == 0.0:
                 if not is_on:
                     free = max(free, layout.min_green_s[phase0 + p] - green_s[phase0 + p])
@@ -194,18 +254,7 @@ def _decide(layout, weights, work, queues, heads, twins, j, now_stage, green_s, 
                     free = np.inf  # it would have to end before those who start may
             elif not is_on and red_s[phase0 + p] >= layout.max_red_s[phase0 + p]:
                 free = np.inf
-        if longest >= 0 and layout.green[green0 + s * phases + longest] < least:
-            free = np.inf
-        if is_asked and not twins.clears[clears0 + s]:
-            free = np.inf
-        free_s[s] = free
-    if is_due:
-        # Overdue: the change comes as soon as it is lawful.
-        for s in range(stages):
-            may_follow = layout.follows[layout.follows0[j] + now_stage * stages + s] == 1
-            if s != now_stage and free_s[s] <= 0.0 and may_follow:
-                may_hold = False
-    return plan_junction(layout, weights, work, j, now_stage, start_s, may_hold, free_s, queues)
+        work.free_s[s] = free
 
 
 @compiled

@@ -6,8 +6,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from traffic.lanes import SENSED_M, LaneMap
+from traffic.lanes import SENSED_M, LaneMap, Way
 from traffic.model import Junction, Network
+
+DEEP_M = 22.5  # through a junction: who waits half way has room for one more behind him
 
 
 class Layout(NamedTuple):
@@ -28,6 +30,7 @@ class Layout(NamedTuple):
     foe0: NDArray[np.int32]  # W + 1
     foe: NDArray[np.int32]  # ways yielded to
     green: NDArray[np.int8]  # per junction S x P: 0 red, 1 permissive, 2 protected
+    is_deep: NDArray[np.bool_]  # as green: gives way, with room behind within the junction
     is_permissive: NDArray[np.int8]  # S, whether a way gives way in the stage
     follows: NDArray[np.int8]  # per junction S x S
     delay_s: NDArray[np.float64]  # per junction S x S x P, end of one stage to start of green
@@ -75,11 +78,23 @@ def list_stop_lanes(lanes: LaneMap, junctions: Sequence[str]) -> list[str]:
     ]
 
 
-def build_layout(network: Network, lanes: LaneMap, junctions: Sequence[str]) -> Layout:
-    """Return the junctions' signals as arrays, in the order given."""
+def find_deep(ways: Sequence[Way]) -> frozenset[str]:
+    """Phases that lead so far through a junction that another finds room behind who waits in it."""
+    return frozenset(w.phase for w in ways if w.phase is not None and w.length_m >= DEEP_M)
+
+
+def build_layout(
+    network: Network, lanes: LaneMap, junctions: Sequence[str], turns_s: float = 0.0
+) -> Layout:
+    """Return the junctions' signals as arrays, in the order given.
+
+    From one stage to another in which somebody deep in the junction gives way, too, the latter
+    starts `turns_s` later than its stage.
+    """
     exits = {link: i for i, link in enumerate(lanes.exits)}
     sizes: dict[str, list[int]] = {name: [] for name in ("lane", "way", "phase", "stage")}
     way_lane, way_phase, way_exit, lane_ways, foes = [], [], [], [], []
+    is_deep: list[bool] = []
     green, is_permissive, follows, delay_s, inter_s, regain_s = [], [], [], [], [], []
     stage_lanes: list[list[int]] = []
     limits = []
@@ -97,12 +112,14 @@ def build_layout(network: Network, lanes: LaneMap, junctions: Sequence[str]) -> 
         way_exit += [exits[way.to_link] for way in ways]
         lane_ways += [sum(way.from_lane == lane for way in ways) for lane in stop_lanes]
         foes += [way.yields_to for way in ways]
+        deep = find_deep(ways)
         for stage in junction.stages:
             aspect = [
                 2 if p.id in stage.protected else int(p.id in stage.permissive)
                 for p in junction.phases
             ]
             green += aspect
+            is_deep += [p.id in deep & stage.permissive for p in junction.phases]
             is_permissive.append(
                 any(w.phase is not None and aspect[phase_at[w.phase]] == 1 for w in ways)
             )
@@ -120,7 +137,7 @@ def build_layout(network: Network, lanes: LaneMap, junctions: Sequence[str]) -> 
             follows += [order is None or s.id in order[stage.id] for s in junction.stages]
         times_s = _measure_changes(junction)
         inter_s += times_s.tolist()
-        delay_s += _measure_delays(junction, times_s)
+        delay_s += _measure_delays(junction, times_s, deep, turns_s)
         regain_s += _measure_regains(junction)
         limits += [(p.min_green_s, p.max_green_s, p.max_red_s) for p in junction.phases]
     stages, phases = np.array(sizes["stage"]), np.array(sizes["phase"])
@@ -141,6 +158,7 @@ def build_layout(network: Network, lanes: LaneMap, junctions: Sequence[str]) -> 
         pack_offsets([len(own) for own in foes]),
         np.array([f for own in foes for f in own], dtype=np.int32),
         np.array(green, dtype=np.int8),
+        np.array(is_deep, dtype=np.bool_),
         np.array(is_permissive, dtype=np.int8),
         np.array(follows, dtype=np.int8),
         np.array(delay_s, dtype=np.float64),
@@ -169,7 +187,9 @@ def _measure_changes(junction: Junction) -> NDArray[np.float64]:
     )
 
 
-def _measure_delays(junction: Junction, times_s: NDArray[np.float64]) -> list[float]:
+def _measure_delays(
+    junction: Junction, times_s: NDArray[np.float64], deep: frozenset[str], turns_s: float
+) -> list[float]:
     """Return S x S x P flat: seconds from the end of a stage to a phase's green in another."""
     names = [phase.id for phase in junction.phases]
     between_s = times_s.reshape(len(names), len(names))
@@ -177,7 +197,12 @@ def _measure_delays(junction: Junction, times_s: NDArray[np.float64]) -> list[fl
     for one in junction.stages:
         for other in junction.stages:
             lost = [i for i, name in enumerate(names) if name in one.green - other.green]
-            delays_s += [float(max([*between_s[lost, i], 0.0])) for i in range(len(names))]
+            own_s = [float(max([*between_s[lost, i], 0.0])) for i in range(len(names))]
+            late = deep & other.permissive - one.green if deep & one.permissive else frozenset()
+            delays_s += [
+                delay_s + (turns_s if name in late else 0.0)
+                for name, delay_s in zip(names, own_s, strict=True)
+            ]
     return delays_s
 
 

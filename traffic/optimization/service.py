@@ -25,7 +25,7 @@ class Weights(NamedTuple):
     gap_before_s: float = 1.0  # that a permissive turn keeps from one who crosses before it
     gap_after_s: float = 5.0  # and after it
     turn_headway_s: float = 2.5  # of those who give way
-    clear_s: float = 0.0  # that a stage starts later after one in which somebody is caught
+    turns_s: float = 0.0  # that those who give way start later than the others of their stage
 
 
 @compiled
