@@ -44,7 +44,7 @@ def _hold_turns(layout, weights, heads, j, stage, red_s):  # type: ignore[no-unt
         if now_red_s == 0.0:
             for q in range(phases):
                 change_s = layout.inter_s[layout.inter0[j] + p * phases + q]
-                heads.turns_s[j] = max(heads.turns_s[j], 1.0 + change_s + weights.turns_s)
+                heads.turns_s[j] = max(heads.turns_s[j], change_s + weights.turns_s)
         elif now_red_s + 1.0 + RED_SLACK_S >= layout.max_red_s[layout.phase0[j] + p]:
             heads.turns_s[j] = 0.0  # nobody's red may become too long by it
 
