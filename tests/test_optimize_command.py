@@ -217,4 +217,6 @@ def test_ctrl_c_keeps_the_best_so_far(tmp_path: Path) -> None:
     said, _ = process.communicate(timeout=60)
     assert process.returncode == 0, said
     assert "the best plans so far are kept" in said
+    assert "not compared, as the search was ended before" in " ".join(said.split())
+    assert "nan" not in said
     assert (tmp_path / "out" / "plan.json").is_file()
