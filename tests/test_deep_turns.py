@@ -14,7 +14,7 @@ from networks import load
 from networks.resco import free_scenario
 from traffic.control import Command
 from traffic.interlock import Interlock
-from traffic.model import Network, Stage
+from traffic.model import Intergreen, Network, Stage
 from traffic.optimization.layout import DEEP_M
 from traffic.readings import Quality
 
@@ -129,3 +129,19 @@ def test_no_red_grows_too_long_by_turns_that_wait(town: Network, max_red_s: floa
     team = HorizonTeam(deep, ("j",), weights=SEEING._replace(turns_s=LATE_S))
     reds_s = list(watch(team, deep, own=True, stages="a" * 300))
     assert CHANGE_S + 5.0 + CHANGE_S <= reds_s[-1] <= max_red_s
+
+
+def test_turns_of_one_stage_do_not_wait_for_each_other(town: Network) -> None:
+    """One must stay red for longer after through traffic; it starts as soon as it may."""
+    deep = stretch(town, DEEP_M)
+    junction = deep.junctions["j"]
+    late = max(junction.get_stage("s2").permissive)
+    slow = Intergreen(amber_s=3.0, all_red_s=9.0)
+    times = {
+        (lost, gained): slow
+        if gained == late and lost in junction.get_stage("s1").protected
+        else time
+        for (lost, gained), time in junction.intergreens.items()
+    }
+    deep = replace(deep, junctions={**deep.junctions, "j": replace(junction, intergreens=times)})
+    assert find_starts(deep, LATE_S) == (CHANGE_S, CHANGE_S + 9.0)

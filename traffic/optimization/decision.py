@@ -37,6 +37,7 @@ def _hold_turns(layout, weights, heads, j, stage, red_s):  # type: ignore[no-unt
     """
     phases = layout.phase0[j + 1] - layout.phase0[j]
     heads.turns_s[j] = max(0.0, heads.turns_s[j] - 1.0)
+    others_s, is_through = 0.0, True
     for p in range(phases):
         if not layout.is_deep[layout.green0[j] + stage * phases + p]:
             continue
@@ -44,9 +45,13 @@ def _hold_turns(layout, weights, heads, j, stage, red_s):  # type: ignore[no-unt
         if now_red_s == 0.0:
             for q in range(phases):
                 change_s = layout.inter_s[layout.inter0[j] + p * phases + q]
-                heads.turns_s[j] = max(heads.turns_s[j], change_s + weights.turns_s)
-        elif now_red_s + 1.0 + RED_SLACK_S >= layout.max_red_s[layout.phase0[j] + p]:
+                others_s = max(others_s, change_s + weights.turns_s)
+            continue
+        is_through = False  # those of one stage do not wait for each other
+        if now_red_s + 1.0 + RED_SLACK_S >= layout.max_red_s[layout.phase0[j] + p]:
             heads.turns_s[j] = 0.0  # nobody's red may become too long by it
+    if is_through:
+        heads.turns_s[j] = max(heads.turns_s[j], others_s)
 
 
 @compiled
