@@ -82,121 +82,65 @@ def _wait(layout, heads, j, stage, answer, red_s, halted):  # type: ignore[no-un
 
 @compiled
 def _decide(layout, weights, work, queues, heads, twins, j, now_stage, green_s, red_s):  # type: ignore[no-untyped-def]
-    if now_stage < 0:
-        return 0
-    settled_s = _note_starts(layout, work, heads, j, now_stage, green_s, red_s)
-    _note_waiting(layout, work, queues, j)
-    longest, longest_s = _find_longest_red(layout, work, j, now_stage, red_s)
-    longest, least = _find_longest_stand(layout, queues, heads, j, now_stage, longest, longest_s)
-    may_hold = _may_hold(layout, j, now_stage, green_s, red_s)
-    is_due, is_asked = longest >= 0, _is_asked(layout, twins, j, now_stage, longest, may_hold)
-    if is_asked:
-        is_due = not twins.clears[layout.stage0[j] + now_stage]
-    if is_asked or not _can_help(layout, j, now_stage, longest, least):
-        longest = -1  # whatever may follow comes before the stage that helps
-    _note_free(layout, work, j, now_stage, green_s, red_s, settled_s)
-    stages = layout.stage0[j + 1] - layout.stage0[j]
-    phases = layout.phase0[j + 1] - layout.phase0[j]
-    for s in range(stages):
-        if longest >= 0 and layout.green[layout.green0[j] + s * phases + longest] < least:
-            work.free_s[s] = np.inf
-        if is_asked and not twins.clears[layout.stage0[j] + s]:
-            work.free_s[s] = np.inf
-        # Overdue: the change comes as soon as it is lawful.
-        may_follow = layout.follows[layout.follows0[j] + now_stage * stages + s] == 1
-        if is_due and s != now_stage and work.free_s[s] <= 0.0 and may_follow:
-            may_hold = False
-    return plan_junction(
-        layout, weights, work, j, now_stage, work.start_s, may_hold, work.free_s, queues
-    )
-
-
-@compiled
-def _note_starts(layout, work, heads, j, now_stage, green_s, red_s):  # type: ignore[no-untyped-def]
-    """When each green began, or will by the present change; return when that is settled."""
     phase0 = layout.phase0[j]
     phases = layout.phase0[j + 1] - phase0
-    green0, inter0 = layout.green0[j] + now_stage * phases, layout.inter0[j]
-    settled_s = 0.0
+    stages = layout.stage0[j + 1] - layout.stage0[j]
+    green0, inter0 = layout.green0[j], layout.inter0[j]
+    if now_stage < 0:
+        return 0
+    start_s, waits, free_s = work.start_s, work.waits, work.free_s
     for p in range(phases):
-        work.start_s[p] = np.inf
-        if layout.green[green0 + p] == 0:
-            continue
-        if red_s[phase0 + p] == 0.0:
-            work.start_s[p] = -green_s[phase0 + p]
-            continue
-        due_s = max(0.0, layout.regain_s[phase0 + p] - red_s[phase0 + p])
-        for q in range(phases):
-            between_s = layout.inter_s[inter0 + q * phases + p]
-            if between_s > 0 and layout.green[green0 + q] == 0:
-                if red_s[phase0 + q] > 0:
-                    due_s = max(due_s, between_s - red_s[phase0 + q])
-                else:
-                    left_s = layout.min_green_s[phase0 + q] - green_s[phase0 + q]
-                    due_s = max(due_s, between_s + max(0.0, left_s))
-        if heads.is_waiting[j]:
-            due_s = max(due_s, 1.0)
-        if layout.is_deep[green0 + p]:
-            due_s = max(due_s, heads.turns_s[j])
-        work.start_s[p] = due_s
-        settled_s = max(settled_s, due_s + layout.min_green_s[phase0 + p])
-    return settled_s
-
-
-@compiled
-def _note_waiting(layout, work, queues, j):  # type: ignore[no-untyped-def]
-    for p in range(layout.phase0[j + 1] - layout.phase0[j]):
-        work.waits[p] = False
+        start_s[p] = np.inf
+        waits[p] = False
     for lane in range(layout.lane0[j], layout.lane0[j + 1]):
         if queues.length[lane] == 0 or queues.weight[lane, 0] < 1.0:
             continue
         if queues.arrive_s[lane, 0] < 10.0:
             p = layout.way_phase[queues.way[lane, 0]]
             if p >= 0:
-                work.waits[p] = True
-
-
-@compiled
-def _may_hold(layout, j, now_stage, green_s, red_s):  # type: ignore[no-untyped-def]
-    """Whether the street's limits let the present stage go on."""
-    phase0 = layout.phase0[j]
-    phases = layout.phase0[j + 1] - phase0
+                waits[p] = True
+    # When each green began, or will when the present change is through.
+    settled_s = 0.0
     for p in range(phases):
-        is_on = layout.green[layout.green0[j] + now_stage * phases + p] > 0
+        if layout.green[green0 + now_stage * phases + p] == 0:
+            continue
+        if red_s[phase0 + p] == 0.0:
+            start_s[p] = -green_s[phase0 + p]
+        else:
+            due_s = layout.regain_s[phase0 + p] - red_s[phase0 + p]
+            for q in range(phases):
+                between_s = layout.inter_s[inter0 + q * phases + p]
+                if between_s > 0 and layout.green[green0 + now_stage * phases + q] == 0:
+                    if red_s[phase0 + q] > 0:
+                        due_s = max(due_s, between_s - red_s[phase0 + q])
+                    else:
+                        left_s = layout.min_green_s[phase0 + q] - green_s[phase0 + q]
+                        due_s = max(due_s, between_s + max(0.0, left_s))
+            if heads.is_waiting[j]:
+                due_s = max(due_s, 1.0)
+            if layout.is_deep[green0 + now_stage * phases + p]:
+                due_s = max(due_s, heads.turns_s[j])
+            start_s[p] = max(0.0, due_s)
+            settled_s = max(settled_s, start_s[p] + layout.min_green_s[phase0 + p])
+    may_hold = True
+    longest, longest_s = -1, 0.0
+    round_s = _measure_round(layout, j)
+    for p in range(phases):
+        is_on = layout.green[green0 + now_stage * phases + p] > 0
         age_s = green_s[phase0 + p]
         if red_s[phase0 + p] == 0.0:
             limit_s = layout.max_green_s[phase0 + p] if is_on else np.inf
             if age_s >= limit_s or (not is_on and age_s < layout.min_green_s[phase0 + p]):
-                return False
-        elif not is_on and red_s[phase0 + p] >= layout.max_red_s[phase0 + p]:
-            return False
-    return True
-
-
-@compiled
-def _find_longest_red(layout, work, j, now_stage, red_s):  # type: ignore[no-untyped-def]
-    """The phase whose red is the longest of those overdue, or -1, and how long that is."""
-    phase0 = layout.phase0[j]
-    phases = layout.phase0[j + 1] - phase0
-    round_s = _measure_round(layout, j)
-    longest, longest_s = -1, 0.0
-    for p in range(phases):
-        is_on = layout.green[layout.green0[j] + now_stage * phases + p] > 0
-        if is_on or red_s[phase0 + p] == 0.0:
-            continue
-        # Early enough that all who are due at once can have their turn.
-        limit_s = min(LONGEST_RED_S, layout.max_red_s[phase0 + p] - RED_SLACK_S - round_s)
-        is_due = work.waits[p] or layout.max_red_s[phase0 + p] < np.inf
-        if is_due and red_s[phase0 + p] >= max(limit_s, longest_s):
-            longest, longest_s = p, red_s[phase0 + p]
-    return longest, longest_s
-
-
-@compiled
-def _find_longest_stand(layout, queues, heads, j, now_stage, longest, longest_s):  # type: ignore[no-untyped-def]
-    """The phase that is due, and what it must be shown: 1 any green, 2 a protected one."""
-    phases = layout.phase0[j + 1] - layout.phase0[j]
-    green0, least = layout.green0[j], 1
+                may_hold = False
+        elif not is_on:
+            if red_s[phase0 + p] >= layout.max_red_s[phase0 + p]:
+                may_hold = False
+            # Early enough that all who are due at once can have their turn.
+            limit_s = min(LONGEST_RED_S, layout.max_red_s[phase0 + p] - RED_SLACK_S - round_s)
+            is_due = waits[p] or layout.max_red_s[phase0 + p] < np.inf
+            if is_due and red_s[phase0 + p] >= max(limit_s, longest_s):
+                longest, longest_s = p, red_s[phase0 + p]
+    least = 1  # what the phase that is due must be shown: 1 any green, 2 a protected one
     for lane in range(layout.lane0[j], layout.lane0[j + 1]):
         # Green that gives way has not helped whoever still stands.
         if heads.stood_s[lane] < max(LONGEST_STAND_S, longest_s) or queues.length[lane] == 0:
@@ -206,52 +150,31 @@ def _find_longest_stand(layout, queues, heads, j, now_stage, longest, longest_s)
         # Nor has a protected green helped whom something else holds.
         if p >= 0 and not heads.is_denied[w] and not queues.blocked[w]:
             helps = False
-            for s in range(layout.stage0[j + 1] - layout.stage0[j]):
+            for s in range(stages):
                 helps |= layout.green[green0 + s * phases + p] == 2
             if helps and layout.green[green0 + now_stage * phases + p] < 2:
                 longest, longest_s, least = p, heads.stood_s[lane], 2
-    return longest, least
-
-
-@compiled
-def _is_asked(layout, twins, j, now_stage, longest, may_hold):  # type: ignore[no-untyped-def]
-    """Whether the way between twins is to be cleared, and can be, by this stage or the next one."""
+    clears0 = layout.stage0[j]
     is_asked = twins.asked_s[j] > 0.0 and may_hold
     twins.asked_s[j] = max(0.0, twins.asked_s[j] - 1.0)
     if longest >= 0 and layout.max_red_s[longest] < np.inf:
-        return False  # the street's own limit comes first
-    stages = layout.stage0[j + 1] - layout.stage0[j]
-    can_clear = twins.clears[layout.stage0[j] + now_stage]
+        is_asked = False  # the street's own limit comes first
+    can_clear, can_help = twins.clears[clears0 + now_stage], False
     for s in range(stages):
         if s != now_stage and layout.follows[layout.follows0[j] + now_stage * stages + s] == 1:
-            can_clear |= twins.clears[layout.stage0[j] + s]
-    return is_asked and can_clear
-
-
-@compiled
-def _can_help(layout, j, now_stage, longest, least):  # type: ignore[no-untyped-def]
-    """Whether a stage that may follow shows the phase that is due what it needs."""
-    stages = layout.stage0[j + 1] - layout.stage0[j]
-    phases = layout.phase0[j + 1] - layout.phase0[j]
-    can_help = False
+            can_clear |= twins.clears[clears0 + s]
+            can_help |= longest >= 0 and layout.green[green0 + s * phases + longest] >= least
+    is_asked &= can_clear
+    is_due = longest >= 0
+    if is_asked:
+        is_due = not twins.clears[clears0 + now_stage]
+    if is_asked or not can_help:
+        longest = -1  # whatever may follow comes before the stage that helps
     for s in range(stages):
-        if s != now_stage and layout.follows[layout.follows0[j] + now_stage * stages + s] == 1:
-            can_help |= (
-                longest >= 0 and layout.green[layout.green0[j] + s * phases + longest] >= least
-            )
-    return can_help
-
-
-@compiled
-def _note_free(layout, work, j, now_stage, green_s, red_s, settled_s):  # type: ignore[no-untyped-def]
-    """From when on a change to each stage is lawful."""
-    phase0 = layout.phase0[j]
-    phases = layout.phase0[j + 1] - phase0
-    for s in range(layout.stage0[j + 1] - layout.stage0[j]):
         free = settled_s
         change_s = _measure_change(layout, j, now_stage, s)
         for p in range(phases):
-            is_on = layout.green[layout.green0[j] + s * phases + p] > 0
+            is_on = layout.green[green0 + s * phases + p] > 0
             if red_s[phase0 + p] == 0.0:
                 if not is_on:
                     free = max(free, layout.min_green_s[phase0 + p] - green_s[phase0 + p])
@@ -259,7 +182,18 @@ def _note_free(layout, work, j, now_stage, green_s, red_s, settled_s):  # type: 
                     free = np.inf  # it would have to end before those who start may
             elif not is_on and red_s[phase0 + p] >= layout.max_red_s[phase0 + p]:
                 free = np.inf
-        work.free_s[s] = free
+        if longest >= 0 and layout.green[green0 + s * phases + longest] < least:
+            free = np.inf
+        if is_asked and not twins.clears[clears0 + s]:
+            free = np.inf
+        free_s[s] = free
+    if is_due:
+        # Overdue: the change comes as soon as it is lawful.
+        for s in range(stages):
+            may_follow = layout.follows[layout.follows0[j] + now_stage * stages + s] == 1
+            if s != now_stage and free_s[s] <= 0.0 and may_follow:
+                may_hold = False
+    return plan_junction(layout, weights, work, j, now_stage, start_s, may_hold, free_s, queues)
 
 
 @compiled
