@@ -25,7 +25,7 @@ def decide_all(  # type: ignore[no-untyped-def]
             layout, weights, work, queues, heads, twins, j, stage[j], green_s, red_s
         )
         if answer[j] >= 0 and stage[j] >= 0:
-            _wait(layout, heads, j, stage[j], answer[j], red_s, halted[j])
+            _wait(layout, weights, heads, j, stage[j], answer[j], red_s, halted[j])
 
 
 @compiled
@@ -55,7 +55,7 @@ def _hold_turns(layout, weights, heads, j, stage, red_s):  # type: ignore[no-unt
 
 
 @compiled
-def _wait(layout, heads, j, stage, answer, red_s, halted):  # type: ignore[no-untyped-def]
+def _wait(layout, weights, heads, j, stage, answer, red_s, halted):  # type: ignore[no-untyped-def]
     """Keep a new stage's phases red while somebody is seen to halt within the junction.
 
     Those who wait there for a gap leave when the stage ends, one after the other. Who starts across
@@ -64,6 +64,7 @@ def _wait(layout, heads, j, stage, answer, red_s, halted):  # type: ignore[no-un
     phases = layout.phase0[j + 1] - layout.phase0[j]
     phase0 = layout.phase0[j]
     heads.is_waiting[j] = False
+    heads.quiet_s[j] = 0.0 if halted > 0 else heads.quiet_s[j] + 1.0
     if answer != stage:
         gives_way = layout.is_permissive[layout.stage0[j] + stage] == 1
         heads.patience_s[j] = PATIENCE_S if gives_way else 0.0
@@ -77,7 +78,7 @@ def _wait(layout, heads, j, stage, answer, red_s, halted):  # type: ignore[no-un
                 return  # nobody's red may become too long by it
     if is_due:
         heads.patience_s[j] -= 1.0
-        heads.is_waiting[j] = halted > 0
+        heads.is_waiting[j] = heads.quiet_s[j] < weights.quiet_s
 
 
 @compiled

@@ -35,6 +35,7 @@ class Heads(NamedTuple):
     back_m: NDArray[np.float64]  # L, of the head a second ago
     stood_s: NDArray[np.float64]  # L, since the head came to stand
     is_waiting: NDArray[np.bool_]  # J, a new stage stays red for those who halt within
+    quiet_s: NDArray[np.float64]  # J, since somebody was seen to halt within
     turns_s: NDArray[np.float64]  # J, left in which those who give way in a new stage stay red
     owed: NDArray[np.float64]  # W, vehicles that a way has yet to get, while they are dealt
     rate: NDArray[np.float64]  # L, vehicles a second that crossed the stop line of late
@@ -61,6 +62,7 @@ def build_heads(layout: Layout) -> Heads:
         np.full(lanes, np.inf),
         np.zeros(lanes),
         np.zeros(layout.lane0.size - 1, dtype=np.bool_),
+        np.full(layout.lane0.size - 1, np.inf),
         np.zeros(layout.lane0.size - 1),
         np.zeros(ways),
         np.zeros(lanes),

@@ -26,6 +26,7 @@ class Weights(NamedTuple):
     gap_after_s: float = 5.0  # and after it
     turn_headway_s: float = 2.5  # of those who give way
     turns_s: float = 0.0  # that those who give way start later than the others of their stage
+    quiet_s: float = 1.0  # without anybody seen to halt within, before a new stage may start
 
 
 @compiled
