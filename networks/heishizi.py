@@ -23,10 +23,11 @@ from functools import cache
 from pathlib import Path
 
 from networks import heishizi_demand
-from networks.demand import Flow, sum_turns_vph
+from networks.demand import Flow
 from networks.plain_xml import Connection, Edge, Point, Roads, compile_roads
 from networks.scenario import Dispatch, LaneClosure
-from networks.streets import Road, Streets, build_programs, build_streets
+from networks.street_plans import load_street_programs
+from networks.streets import Road, Streets, build_streets
 
 ORIGIN = (106.60, 29.61)  # longitude, latitude of the lane drop, x = y = 0
 BEGIN_S = 6.5 * 3600.0
@@ -226,12 +227,7 @@ def build_roads(folder: Path) -> Path:
     Raises plain_xml.CompileError when netconvert fails.
     """
     layout = build_layout()
-    along = {"A1": 0.0, "B1": 0.0, "H1": 5000.0 + 2276.0, "H2": 5000.0 + 3733.0}
-    along |= {name: _PLACES[name][0] + 6000.0 for name in ("X1", "G1", "A2", "X2", "G2", "A3")}
-    along |= {f"B{i}": _PLACES[f"B{i}"][0] + 6000.0 for i in range(2, 6)}
-    along["R2"] = 5000.0 + 5570.0
-    progression_s = {name: distance_m / 14.0 for name, distance_m in along.items()}
-    programs = build_programs(layout, sum_turns_vph(build_flows()), progression_s)
+    programs = load_street_programs(layout, "heishizi")
     roads = Roads(layout.nodes, layout.edges, layout.connections, programs)
     return compile_roads(roads, folder, "heishizi")
 

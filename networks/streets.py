@@ -179,18 +179,30 @@ def build_programs(
         for ratio, green_s in zip(of_junction, _find_greens_s(of_junction, cycle_s), strict=True)
     ):
         cycle_s += 5.0
+    greens_s = {junction: _find_greens_s(of, cycle_s) for junction, of in ratios.items()}
+    offsets_s = {junction: round(progression_s.get(junction, 0.0) % cycle_s) for junction in stages}
+    return build_timed_programs(streets, greens_s, offsets_s)
+
+
+def count_stages(streets: Streets, junction: str) -> int:
+    """Return how many stages a junction's turns are divided into; raises KeyError for no junction."""
+    return len(_stages(streets, junction))
+
+
+def build_timed_programs(
+    streets: Streets, greens_s: Mapping[str, Sequence[float]], offsets_s: Mapping[str, float]
+) -> tuple[Program, ...]:
+    """Return programs with these greens, in order of stages; the first one begins at the offset."""
     programs = []
-    for junction, of_junction in stages.items():
-        greens_s = _find_greens_s(ratios[junction], cycle_s)
+    for junction in sorted(greens_s):
         links = streets.signal_links[junction]
         states: list[tuple[float, str]] = []
-        for green_s, stage in zip(greens_s, of_junction, strict=True):
+        for green_s, stage in zip(greens_s[junction], _stages(streets, junction), strict=True):
             shown = [(link.from_edge, link.to_edge) in stage for link in links]
             states.append((green_s, "".join("G" if on else "r" for on in shown)))
             states.append((AMBER_S, "".join("y" if on else "r" for on in shown)))
             states.append((ALL_RED_S, "r" * len(links)))
-        offset_s = progression_s.get(junction, 0.0) % cycle_s
-        programs.append(Program(junction, links, tuple(states), round(offset_s)))
+        programs.append(Program(junction, links, tuple(states), offsets_s[junction]))
     return tuple(programs)
 
 
