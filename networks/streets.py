@@ -185,7 +185,7 @@ def build_programs(
 
 
 def count_stages(streets: Streets, junction: str) -> int:
-    """Return how many stages a junction's turns are divided into; raises KeyError for no junction."""
+    """Return how many stages a junction has; raises KeyError for one that is unknown."""
     return len(_stages(streets, junction))
 
 

@@ -264,19 +264,27 @@ def permissive(tmp_path_factory: pytest.TempPathFactory) -> Network:
     return free_scenario(load(str(path), 1, folder / "loaded")).network
 
 
-def find_start(network: Network, head_mps: float, caught_s: float = 0.0) -> tuple[float, float]:
+def find_start(
+    network: Network,
+    head_mps: float,
+    caught_s: float = 0.0,
+    creep_s: float = inf,
+    quiet_s: float = 1.0,
+) -> tuple[float, float]:
     """Return when the stage ends and when the next one turns green, somebody waiting across.
 
-    One halts within the junction from the beginning until `caught_s` after the stage's end.
+    One halts within the junction from the beginning until `caught_s` after the stage's end, but
+    for one second, `creep_s` after it.
     """
-    team = HorizonTeam(network, ("j",), weights=WEIGHTS)
+    team = HorizonTeam(network, ("j",), weights=WEIGHTS._replace(quiet_s=quiet_s))
     interlock = Interlock([network.junctions["j"]], {"j": network.plans["j"]}, 0)
     ended_s = inf
     for now_s in range(60):
         queues = {"in_n_0": build_queue(8 if now_s >= 12 else 0), "in_w_0": [0.0]}
         batch = build_batch(network, queues)
         from_west = np.arange(batch.speed_mps.size) == batch.speed_mps.size - 1  # the last lane
-        halted = np.array([now_s < ended_s + caught_s and caught_s > 0], dtype=np.int32)
+        is_caught = caught_s > 0 and now_s < ended_s + caught_s and now_s != ended_s + creep_s
+        halted = np.array([is_caught], dtype=np.int32)
         batch = replace(batch, speed_mps=np.where(from_west, head_mps, 0.0), halted=halted)
         raw = replace(build_raw(now_s, frozenset(), Quality.GOOD), lanes=batch)
         (command,) = team.decide([interlock.observe("j", raw, {})])
@@ -300,3 +308,12 @@ def test_a_stage_waits_for_who_is_seen_to_halt_within_the_junction(
     late = find_start(permissive, 8.0, caught_s)
     assert late[0] == usual[0]
     assert late[1] == usual[1] + later_s
+
+
+@pytest.mark.parametrize(("quiet_s", "start_s"), [(1.0, 5.0), (2.0, 9.0)])
+def test_who_creeps_for_a_second_is_still_waited_for_where_one_quiet_second_is_too_little(
+    permissive: Network, quiet_s: float, start_s: float
+) -> None:
+    """Caught for 8 s, in the fifth of which it creeps; the change is through after 3 s."""
+    ended_s, started_s = find_start(permissive, 8.0, 8.0, 5.0, quiet_s)
+    assert started_s == ended_s + start_s
