@@ -135,17 +135,25 @@ def test_a_queue_is_let_go_as_by_kinematics() -> None:
 class Exhaustive:
     """Tries every sequence of two stages, one lane each, by the model that the search states."""
 
-    def __init__(self, arrive_s: tuple[list[float], ...], weight: tuple[list[float], ...]) -> None:
+    def __init__(
+        self,
+        arrive_s: tuple[list[float], ...],
+        weight: tuple[list[float], ...],
+        is_past: tuple[list[bool], ...],
+    ) -> None:
         self.arrive_s = arrive_s
         self.weight = weight
+        self.is_past = is_past  # too near, at its speed, to stop at an amber that starts now
 
-    def serve(self, lane: int, state: tuple, until_s: float) -> tuple[float, tuple]:
+    def serve(
+        self, lane: int, state: tuple, until_s: float, is_amber: bool = False
+    ) -> tuple[float, tuple]:
         starts, served, ready = state
         worth, place, ready_s = 0.0, served[lane], ready[lane]
         queue = self.arrive_s[lane]
         while place < len(queue) and starts[lane] < inf:
             go_s = max(queue[place], ready_s, starts[lane] + WEIGHTS.startup_s)
-            if go_s >= until_s:
+            if not self.is_past[lane][place] if is_amber else go_s >= until_s:
                 break
             weight = self.weight[lane][place]
             behind = self.weight[lane][place + 1 :].count(1.0)
@@ -166,7 +174,7 @@ class Exhaustive:
         worth, after = self.serve(stage, state, moment + (1 if moment < FINE_S else 2))
         best = worth + self.find_best(until, stage, after)
         other = 1 - stage
-        worth, (_, served, ready) = self.serve(stage, state, moment + AMBER_S)
+        worth, (_, served, ready) = self.serve(stage, state, moment + AMBER_S, moment == 0)
         start_s = moment + 5.0  # intergreen, then a green of 5 s at least
         until = ceil(start_s + 5.0)
         until += until > FINE_S and (until - FINE_S) % 2
@@ -184,7 +192,8 @@ def test_the_search_finds_the_best_of_all_sequences_of_stages(seed: int) -> None
     """Of each lane the last ones are not in sight yet, and count for part of a vehicle."""
     draw = random.Random(seed)
     arrive_s = tuple(
-        sorted(draw.uniform(0, 25) for _ in range(draw.randint(0, 6))) for _ in range(2)
+        sorted(draw.uniform(0, draw.choice([1, 25])) for _ in range(draw.randint(0, 6)))
+        for _ in range(2)
     )
     weight = tuple(
         [1.0] * (len(own) - part) + [0.3] * part
@@ -202,6 +211,11 @@ def test_the_search_finds_the_best_of_all_sequences_of_stages(seed: int) -> None
             weight[lane][k + 1 :].count(1.0) for k in range(len(own))
         ]
         queues.way[lane] = lane
+    # At 9 m/s one stops within 9 * 9 / 9 - 9 / 2 m at 4.5 m/s2, in steps of 1 s.
+    is_past = tuple([come_s < 1.0 and draw.random() < 0.7 for come_s in own] for own in arrive_s)
+    queues.speed_mps[:] = 9.0
+    for lane, own_past in enumerate(is_past):
+        queues.back_m[lane, : len(own_past)] = [4.4 if past else 4.6 for past in own_past]
     queues.stop[:] = 1.0
     starts = np.array([-20.0, inf])
     stage = plan_junction(layout, WEIGHTS, work, 0, 0, starts, True, np.zeros(2), queues)
@@ -210,7 +224,9 @@ def test_the_search_finds_the_best_of_all_sequences_of_stages(seed: int) -> None
     found = max(
         work.value[end + 2 * s + k] for s in (0, 1) for k in range(work.used[HORIZON_S * 2 + s])
     )
-    exact = Exhaustive(arrive_s, weight).find_best(0, 0, ((-20.0, inf), (0, 0), (-1.0, -1.0)))
+    exact = Exhaustive(arrive_s, weight, is_past).find_best(
+        0, 0, ((-20.0, inf), (0, 0), (-1.0, -1.0))
+    )
     assert found == pytest.approx(exact)
 
 

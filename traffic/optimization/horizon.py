@@ -15,7 +15,7 @@ from traffic.optimization.nodes import KEPT, copy_node, keep_node
 from traffic.optimization.service import HORIZON_S, serve, sneak
 
 FINE_S = 8  # beyond, moments are two seconds apart
-AMBER_S = 1.0  # that is still driven into
+AMBER_S = 0.5  # that is still driven into, at a moment to come
 VEHICLES = 64  # at most, of one lane
 
 
@@ -68,7 +68,7 @@ def _start(layout, weights, work, junction, node, stage, other, moment, queues, 
     stages = layout.stage0[junction + 1] - layout.stage0[junction]
     until_s = _change(layout, work, junction, node, stage, other, moment, phases, stages)
     until = _grid(int(np.ceil(until_s)))
-    serve(layout, weights, work, junction, node, other, float(until), queues, record)
+    serve(layout, weights, work, junction, node, other, float(until), False, queues, record)
     work.value[node] -= weights.change_s
     work.is_held[node] = False
     return until
@@ -87,7 +87,7 @@ def plan_junction(layout, weights, work, junction, now_stage, start_s, may_hold,
     phases = layout.phase0[junction + 1] - layout.phase0[junction]
     stages = layout.stage0[junction + 1] - layout.stage0[junction]
     ended = 1 + (HORIZON_S + 1) * stages * KEPT
-    scratch = ended + 1
+    trial = ended + 1
     for cell in range((HORIZON_S + 1) * stages):
         work.used[cell] = 0
     work.value[0] = 0.0
@@ -105,21 +105,21 @@ def plan_junction(layout, weights, work, junction, now_stage, start_s, may_hold,
     work.used[now_stage] = 1
     for moment in range(HORIZON_S):
         step = 1 if moment < FINE_S else 2
-        end_s = moment + step
+        to_s = float(moment + step)
         for stage in range(stages):
             cell = moment * stages + stage
             for k in range(work.used[cell]):
                 node = 1 + cell * KEPT + k
-                # Whatever comes next, amber is still driven into for a second.
+                # Whatever comes next, amber is still driven into.
                 copy_node(work, lanes, phases, node, ended)
                 amber_s = moment + AMBER_S
-                serve(layout, weights, work, junction, ended, stage, amber_s, queues, False)
+                is_now = moment == 0
+                serve(layout, weights, work, junction, ended, stage, amber_s, is_now, queues, False)
                 if moment > 0 or may_hold:
-                    copy_node(work, lanes, phases, ended, scratch)
-                    if end_s > amber_s:
-                        serve(layout, weights, work, junction, scratch, stage, end_s, queues, False)
-                    until = min(end_s, HORIZON_S)
-                    keep_node(work, lanes, phases, scratch, node, until, stage, stages)
+                    copy_node(work, lanes, phases, ended, trial)
+                    serve(layout, weights, work, junction, trial, stage, to_s, False, queues, False)
+                    until = min(moment + step, HORIZON_S)
+                    keep_node(work, lanes, phases, trial, node, until, stage, stages)
                 sneak(layout, weights, work, junction, ended, stage, moment, queues, False)
                 for other in range(stages):
                     if other == stage:
@@ -131,20 +131,20 @@ def plan_junction(layout, weights, work, junction, now_stage, start_s, may_hold,
                     wait_s = _wait_s(layout, junction, stage, other, phases, stages)
                     if moment + wait_s + weights.startup_s >= HORIZON_S:
                         continue  # nobody would be let go any more
-                    copy_node(work, lanes, phases, ended, scratch)
+                    copy_node(work, lanes, phases, ended, trial)
                     until = _start(
                         layout,
                         weights,
                         work,
                         junction,
-                        scratch,
+                        trial,
                         stage,
                         other,
                         moment,
                         queues,
                         False,
                     )
-                    keep_node(work, lanes, phases, scratch, node, until, other, stages)
+                    keep_node(work, lanes, phases, trial, node, until, other, stages)
     best = -1
     for stage in range(stages):
         cell = HORIZON_S * stages + stage
@@ -170,20 +170,22 @@ def _follow(layout, weights, work, junction, best, queues):  # type: ignore[no-u
         path[steps] = node
         steps += 1
         node = work.parent[node]
-    scratch = 2 + (HORIZON_S + 1) * stages * KEPT
-    copy_node(work, lanes, phases, 0, scratch)
+    trial = 2 + (HORIZON_S + 1) * stages * KEPT
+    copy_node(work, lanes, phases, 0, trial)
     answer = work.stage[path[steps - 1]]
     for i in range(steps - 2, -1, -1):
         before, after = path[i + 1], path[i]
         stage, other = work.stage[before], work.stage[after]
         moment, until = work.moment[before], work.moment[after]
         amber_s = moment + AMBER_S
-        serve(layout, weights, work, junction, scratch, stage, amber_s, queues, True)
+        is_now = moment == 0
+        serve(layout, weights, work, junction, trial, stage, amber_s, is_now, queues, True)
         if other != stage:
             if moment == 0:
                 answer = other
-            sneak(layout, weights, work, junction, scratch, stage, moment, queues, True)
-            _start(layout, weights, work, junction, scratch, stage, other, moment, queues, True)
-        elif until > amber_s:
-            serve(layout, weights, work, junction, scratch, stage, float(until), queues, True)
+            sneak(layout, weights, work, junction, trial, stage, moment, queues, True)
+            _start(layout, weights, work, junction, trial, stage, other, moment, queues, True)
+        else:
+            to_s = float(until)
+            serve(layout, weights, work, junction, trial, stage, to_s, False, queues, True)
     return answer

@@ -10,6 +10,7 @@ HORIZON_S = 30
 LAUNCH_S = 11.0  # of green, until a queue is at speed
 SNEAK_S = 2.0  # to enter the junction in green, and to leave it after the green
 LAST_BIT = 61  # of the seconds that a way's departures are noted for
+BRAKING_MPS2 = 4.5  # of a driver who sees amber, SUMO's default
 
 
 class Weights(NamedTuple):
@@ -39,8 +40,19 @@ def _gain(weights, queues, lane, place, come_s, go_s):  # type: ignore[no-untype
 
 
 @compiled
-def serve(layout, weights, work, junction, node, stage, until_s, queues, record):  # type: ignore[no-untyped-def]
-    """Let go whom the stage lets go before `until_s`; with `record` note when."""
+def _can_stop(queues, lane, place):  # type: ignore[no-untyped-def]
+    """Whether a vehicle that brakes from now on, in steps of 1 s, stands before the stop line."""
+    speed_mps = queues.speed_mps[lane, place]
+    braking_m = speed_mps * speed_mps / (2 * BRAKING_MPS2) - speed_mps / 2
+    return queues.back_m[lane, place] >= braking_m
+
+
+@compiled
+def serve(layout, weights, work, junction, node, stage, until_s, is_amber, queues, record):  # type: ignore[no-untyped-def]
+    """Let go whom the stage lets go before `until_s`; with `record` note when.
+
+    With `is_amber` the stage ends now: of those with a protected green go who cannot stop any more.
+    """
     lane0 = layout.lane0[junction]
     way0 = layout.way0[junction]
     phases = layout.phase0[junction + 1] - layout.phase0[junction]
@@ -89,7 +101,10 @@ def serve(layout, weights, work, junction, node, stage, until_s, queues, record)
                         go_s += 1.0
                     if go_s >= until_s:  # and who crosses now is not forgotten by then
                         ready_s = max(ready_s, min(go_s, known_s))
-                if go_s >= until_s:
+                stays = go_s >= until_s
+                if is_amber and shown == 2:
+                    stays = _can_stop(queues, at, place)
+                if stays:
                     # Who is only expected hinders nobody.
                     if gives_way and go_s < 60.0 and queues.weight[at, place] == 1.0:
                         hits[w] |= np.int64(1) << np.int64(go_s)
