@@ -39,7 +39,7 @@ def test_who_waits_for_a_gap_within_the_junction_is_seen_to_halt(tmp_path: Path)
 
 
 def test_turns_are_as_slow_as_the_network_says(tmp_path: Path) -> None:
-    """netconvert lets a turn of this radius pass at 8.0 m/s; straight on is as fast as the lanes."""
+    """netconvert allows 8.0 m/s at this radius; straight on is as fast as the lanes."""
     network = load(str(write_permissive_town(tmp_path)), 1, tmp_path / "loaded").network
     assert network.lanes is not None
     (ways,) = network.lanes.ways.values()
