@@ -351,3 +351,17 @@ def test_who_turns_slowly_comes_later_and_takes_up_more_time() -> None:
     assert slow.way_spacing_s == pytest.approx(7.5 / 7)
     assert free.way_slow_s == pytest.approx(0.0)
     assert free.way_spacing_s == pytest.approx(7.5 / 14)
+
+
+def test_a_change_helps_nobody_before_its_intergreen_is_over(permissive: Network) -> None:
+    """Unless those who gave way in the stage before are protected in the next one at once."""
+    assert LANED.lanes is not None
+    layout = build_layout(LANED, LANED.lanes, ("J1",))
+    assert layout.wait_s.tolist() == [inf, 5.0, 5.0, inf]
+    assert permissive.lanes is not None
+    layout = build_layout(permissive, permissive.lanes, ("j",))
+    stages = permissive.junctions["j"].stages
+    waits_s = layout.wait_s.reshape(len(stages), len(stages))
+    for i, one in enumerate(stages):
+        for k, other in enumerate(stages):
+            assert (waits_s[i, k] == 0.0) == bool(one.permissive & other.green)

@@ -39,22 +39,6 @@ def _change(layout, work, junction, node, stage, after, moment, phases, stages):
 
 
 @compiled
-def _wait_s(layout, junction, stage, after, phases, stages):  # type: ignore[no-untyped-def]
-    """Seconds from the change until it helps the first of its phases."""
-    green0 = layout.green0[junction]
-    delay0 = layout.delay0[junction] + (stage * stages + after) * phases
-    least_s = np.inf
-    for p in range(phases):
-        was = layout.green[green0 + stage * phases + p]
-        will = layout.green[green0 + after * phases + p]
-        if will > 0 and was == 0:
-            least_s = min(least_s, layout.delay_s[delay0 + p])
-        elif was == 1 and will > 0:
-            least_s = 0.0  # those that it gives way to may be the ones who lose green
-    return least_s
-
-
-@compiled
 def _grid(moment):  # type: ignore[no-untyped-def]
     if moment > FINE_S and (moment - FINE_S) % 2 == 1:
         moment += 1
@@ -124,12 +108,12 @@ def plan_junction(layout, weights, work, junction, now_stage, start_s, may_hold,
                 for other in range(stages):
                     if other == stage:
                         continue
-                    if layout.follows[layout.follows0[junction] + stage * stages + other] == 0:
+                    change = layout.follows0[junction] + stage * stages + other
+                    if layout.follows[change] == 0:
                         continue
                     if work.is_held[node] and moment < free_s[other]:
                         continue
-                    wait_s = _wait_s(layout, junction, stage, other, phases, stages)
-                    if moment + wait_s + weights.startup_s >= HORIZON_S:
+                    if moment + layout.wait_s[change] + weights.startup_s >= HORIZON_S:
                         continue  # nobody would be let go any more
                     copy_node(work, lanes, phases, ended, trial)
                     until = _start(

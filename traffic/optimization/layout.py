@@ -37,6 +37,7 @@ class Layout(NamedTuple):
     is_deep: NDArray[np.bool_]  # as green: gives way, with room behind within the junction
     is_permissive: NDArray[np.int8]  # S, whether a way gives way in the stage
     follows: NDArray[np.int8]  # per junction S x S
+    wait_s: NDArray[np.float64]  # per junction S x S, from a change until it helps somebody
     delay_s: NDArray[np.float64]  # per junction S x S x P, end of one stage to start of green
     inter_s: NDArray[np.float64]  # per junction P x P, lost to gained, -inf without conflict
     regain_s: NDArray[np.float64]  # P, from the end of a green to its next start
@@ -101,7 +102,9 @@ def build_layout(
     way_spacing_s: list[float] = []
     way_slow_s: list[float] = []
     is_deep: list[bool] = []
-    green, is_permissive, follows, delay_s, inter_s, regain_s = [], [], [], [], [], []
+    green, is_permissive, follows, inter_s, regain_s = [], [], [], [], []
+    wait_s: list[float] = []
+    delay_s: list[float] = []
     stage_lanes: list[list[int]] = []
     limits = []
     for id_ in junctions:
@@ -149,7 +152,9 @@ def build_layout(
             follows += [order is None or s.id in order[stage.id] for s in junction.stages]
         times_s = _measure_changes(junction)
         inter_s += times_s.tolist()
-        delay_s += _measure_delays(junction, times_s, deep, turns_s)
+        own_s = _measure_delays(junction, times_s, deep, turns_s)
+        delay_s += own_s
+        wait_s += _measure_waits(junction, own_s)
         regain_s += _measure_regains(junction)
         limits += [(p.min_green_s, p.max_green_s, p.max_red_s) for p in junction.phases]
     stages, phases = np.array(sizes["stage"]), np.array(sizes["phase"])
@@ -175,6 +180,7 @@ def build_layout(
         np.array(is_deep, dtype=np.bool_),
         np.array(is_permissive, dtype=np.int8),
         np.array(follows, dtype=np.int8),
+        np.array(wait_s, dtype=np.float64),
         np.array(delay_s, dtype=np.float64),
         np.array(inter_s, dtype=np.float64),
         np.array(regain_s, dtype=np.float64),
@@ -218,6 +224,19 @@ def _measure_delays(
                 for name, delay_s in zip(names, own_s, strict=True)
             ]
     return delays_s
+
+
+def _measure_waits(junction: Junction, delay_s: Sequence[float]) -> list[float]:
+    """Return S x S flat: seconds from a change until it helps the first of its phases."""
+    names = [phase.id for phase in junction.phases]
+    waits_s, at = [], 0
+    for one in junction.stages:
+        for other in junction.stages:
+            gained = [delay_s[at + i] for i, p in enumerate(names) if p in other.green - one.green]
+            # Those that a phase gives way to may be the ones who lose green.
+            waits_s.append(0.0 if other.green & one.permissive else min(gained, default=np.inf))
+            at += len(names)
+    return waits_s
 
 
 def _measure_regains(junction: Junction) -> list[float]:
