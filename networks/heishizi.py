@@ -4,7 +4,8 @@ Fact: the G50 leaves Chongqing eastward at Heishizi and enters the hills through
 where the morning queue stands; such mainlines have three lanes at 80 km/h with an emergency lane
 closed to ordinary traffic, such tunnels two lanes at 70 km/h without one.
 Invented: every length and position, all streets, signals and their names, the demand, the two
-ways around. No map was used. The emergency lane ends at the tunnel and is left out beyond it.
+ways around. No map was used. The emergency lane ends at the tunnel and is left out beyond it. The
+signals run plans that a search found (docs/plans.md).
 
 Layout, eastbound to the right (x in metres, the lane drop at 0; A, B: two parallel streets):
 
