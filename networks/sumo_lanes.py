@@ -4,7 +4,7 @@ Nothing is imported of SUMO here: the network read by sumolib and the simulator 
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from math import dist, inf
+from math import dist
 from typing import Any
 
 import numpy as np
@@ -56,7 +56,7 @@ def build_lanes(net: Any, links: Mapping[str, object], signals: Mapping[str, Sig
             onward,
         )
     return LaneMap(
-        lanes, {id_: _build_ways(net, id_, read, out, stops) for id_, read in signals.items()}
+        lanes, {id_: _build_ways(id_, read, out, stops) for id_, read in signals.items()}
     )
 
 
@@ -88,18 +88,8 @@ def _measure(
     return found
 
 
-def _get_speed(net: Any, way: Any) -> float:
-    """Of the way's first lane within the junction; files without such lanes tell none."""
-    within = way.getViaLaneID()
-    return float(net.getLane(within).getSpeed()) if within else inf
-
-
 def _build_ways(
-    net: Any,
-    junction: str,
-    read: Signals,
-    out: Mapping[str, Sequence[Any]],
-    stops: Mapping[str, str],
+    junction: str, read: Signals, out: Mapping[str, Sequence[Any]], stops: Mapping[str, str]
 ) -> tuple[Way, ...]:
     owner = {i: phase for phase, indices in read.indices.items() for i in indices}
     own = [way for lane in sorted(out) if stops.get(lane) == junction for way in out[lane]]
@@ -120,7 +110,6 @@ def _build_ways(
                 owner.get(way.getTLLinkIndex()) if is_ours else None,
                 _across_m(way),
                 yields_to,
-                _get_speed(net, way),
             )
         )
     return tuple(ways)

@@ -85,7 +85,7 @@ def _read_net(net_file: Path) -> Any:
     import sumolib.net
 
     try:
-        net = sumolib.net.readNet(str(net_file), withInternal=True)
+        net = sumolib.net.readNet(str(net_file))
     except (SAXException, SyntaxError, LookupError, ValueError, AttributeError) as error:
         raise ModelError(f"network file {net_file}", [f"can't be read: {error}"]) from error
     if not net.getEdges(withInternal=False):

@@ -126,7 +126,7 @@ def test_a_queue_is_let_go_as_by_kinematics() -> None:
     go_s, took_s = WEIGHTS.startup_s, []
     for _ in range(9):
         took_s.append(go_s)
-        go_s += WEIGHTS.headway_s + 7.5 / 13.9 + launch(go_s)
+        go_s += WEIGHTS.headway_s + launch(go_s)
     expected_s = [k + sqrt(15 * k / 2.6) for k in range(1, 6)]
     assert took_s[1:6] == pytest.approx(expected_s, abs=0.3)
     assert took_s[8] - took_s[7] == pytest.approx(1 + 7.5 / 13.9, abs=0.05)
@@ -140,12 +140,10 @@ class Exhaustive:
         arrive_s: tuple[list[float], ...],
         weight: tuple[list[float], ...],
         is_past: tuple[list[bool], ...],
-        spacing_s: list[float],
     ) -> None:
         self.arrive_s = arrive_s
         self.weight = weight
         self.is_past = is_past  # too near, at its speed, to stop at an amber that starts now
-        self.spacing_s = spacing_s
 
     def serve(
         self, lane: int, state: tuple, until_s: float, is_amber: bool = False
@@ -164,7 +162,7 @@ class Exhaustive:
             worth += weight * saved
             stood = go_s > queue[place] + 1.0
             more_s = launch(go_s - starts[lane]) if stood else 0.0
-            ready_s = go_s + weight * (WEIGHTS.headway_s + self.spacing_s[lane] + more_s)
+            ready_s = go_s + weight * (WEIGHTS.headway_s + more_s)
             place += 1
         put = lambda old, new: tuple(new if i == lane else old[i] for i in (0, 1))  # noqa: E731
         return worth, (starts, put(served, place), put(ready, ready_s))
@@ -203,8 +201,6 @@ def test_the_search_finds_the_best_of_all_sequences_of_stages(seed: int) -> None
     )
     assert LANED.lanes is not None
     layout = build_layout(LANED, LANED.lanes, ("J1",))
-    slow_s, spacing_s = [0.0, draw.choice([0.0, 0.4])], [0.5, 1.1]
-    layout = layout._replace(way_slow_s=np.array(slow_s), way_spacing_s=np.array(spacing_s))
     work = build_work(layout)
     queues = build_queues(layout)
     for lane, own in enumerate(arrive_s):
@@ -228,8 +224,7 @@ def test_the_search_finds_the_best_of_all_sequences_of_stages(seed: int) -> None
     found = max(
         work.value[end + 2 * s + k] for s in (0, 1) for k in range(work.used[HORIZON_S * 2 + s])
     )
-    come_s = tuple([s + slow_s[lane] for s in own] for lane, own in enumerate(arrive_s))
-    exact = Exhaustive(come_s, weight, is_past, spacing_s).find_best(
+    exact = Exhaustive(arrive_s, weight, is_past).find_best(
         0, 0, ((-20.0, inf), (0, 0), (-1.0, -1.0))
     )
     assert found == pytest.approx(exact)
@@ -338,19 +333,6 @@ def test_who_creeps_for_a_second_is_still_waited_for_where_one_quiet_second_is_t
     """Caught for 8 s, in the fifth of which it creeps; the change is through after 3 s."""
     ended_s, started_s = find_start(permissive, 8.0, 8.0, 5.0, quiet_s)
     assert started_s == ended_s + start_s
-
-
-def test_who_turns_slowly_comes_later_and_takes_up_more_time() -> None:
-    """From 14 to 7 m/s at 4.5 m/s2 takes 1.56 s for 16.3 m, which at 14 m/s take 1.17 s."""
-    assert LANED.lanes is not None
-    ways = {j: tuple(replace(w, speed_mps=7.0) for w in own) for j, own in LANED.lanes.ways.items()}
-    slow = build_layout(LANED, replace(LANED.lanes, ways=ways), ("J1",))
-    free = build_layout(LANED, LANED.lanes, ("J1",))
-    assert {lane.speed_mps for lane in LANED.lanes.lanes.values()} == {14.0}
-    assert slow.way_slow_s == pytest.approx(7 / 4.5 - (14**2 - 7**2) / (2 * 4.5) / 14)
-    assert slow.way_spacing_s == pytest.approx(7.5 / 7)
-    assert free.way_slow_s == pytest.approx(0.0)
-    assert free.way_spacing_s == pytest.approx(7.5 / 14)
 
 
 def test_a_change_helps_nobody_before_its_intergreen_is_over(permissive: Network) -> None:

@@ -20,7 +20,7 @@ LANED = add_lanes(TOWN)
 
 def test_everything_that_does_not_fit_is_told_at_once() -> None:
     lane = Lane("a", "nowhere", 0, 0.0, -1.0, -2.0, (("b", -3.0),))
-    ways = (Way("c", "d_0", "off", "blue", 10.0, (0, 7), 0.0),)
+    ways = (Way("c", "d_0", "off", "blue", 10.0, (0, 7)),)
     with pytest.raises(ModelError) as caught:
         replace(TOWN, lanes=LaneMap({"x": lane}, {"J1": ways, "J9": ()}))
     for problem in (
@@ -33,7 +33,6 @@ def test_everything_that_does_not_fit_is_told_at_once() -> None:
         "lane x to b: -3.0 m across must not be negative",
         "ways of unknown junction J9",
         "junction J1: way 0 (c to d_0) leaves an unknown lane",
-        "speed_mps 0.0 must be above 0",
         "leads to unknown link off",
         "is of unknown phase blue",
         "yields to (0, 7), of which one is no other way",

@@ -36,12 +36,3 @@ def test_who_waits_for_a_gap_within_the_junction_is_seen_to_halt(tmp_path: Path)
     assert halted[first : first + 4] == [[1]] * 4
     assert halted[:first] == [[0]] * first
     assert halted[-1] == [0]
-
-
-def test_turns_are_as_slow_as_the_network_says(tmp_path: Path) -> None:
-    """netconvert allows 8.0 m/s at this radius; straight on is as fast as the lanes."""
-    network = load(str(write_permissive_town(tmp_path)), 1, tmp_path / "loaded").network
-    assert network.lanes is not None
-    (ways,) = network.lanes.ways.values()
-    speed_mps = {way.to_link: way.speed_mps for way in ways if way.from_lane == "in_n_0"}
-    assert speed_mps == {"out_e": 8.0, "out_s": network.lanes.lanes["in_n_0"].speed_mps}

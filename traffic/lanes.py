@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from math import inf
 
 UNKNOWN_TURN = -1
 LEAVES = -2  # turns off or ends its trip before the stop line
@@ -40,8 +39,7 @@ class Way:
     """The way from one lane at a stop line into a lane of another link.
 
     `phase` is None where no signal stops it. `yields_to` are the positions, among its junction's
-    ways, of those that it gives way to when its green is permissive. `speed_mps` is what a turn
-    allows; infinite where nothing is known but the lanes' speeds.
+    ways, of those that it gives way to when its green is permissive.
     """
 
     from_lane: str
@@ -50,7 +48,6 @@ class Way:
     phase: str | None
     length_m: float
     yields_to: tuple[int, ...] = ()
-    speed_mps: float = inf
 
 
 @dataclass(frozen=True)
@@ -105,8 +102,6 @@ class LaneMap:
             known = set(phases[junction])
             for place, way in enumerate(ways):
                 name = f"junction {junction}: way {place} ({way.from_lane} to {way.to_lane})"
-                if not way.speed_mps > 0:
-                    yield f"{name}: speed_mps {way.speed_mps} must be above 0"
                 if way.from_lane not in self.lanes:
                     yield f"{name} leaves an unknown lane"
                 if way.to_link not in links:

@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 from traffic.lanes import LEAVES, UNKNOWN_TURN
 from traffic.optimization.compiled import compiled
 from traffic.optimization.horizon import VEHICLES
-from traffic.optimization.layout import JAM_SPACING_M, Layout
+from traffic.optimization.layout import Layout
 from traffic.optimization.service import HORIZON_S
 
 ACCELERATION_MPS2 = 2.6
 JOIN_LOSS_S = 1.5  # of a vehicle that crosses a stop line out of a queue, until free speed
+JAM_SPACING_M = 7.5
 FULL = 0.8  # of a link's storage; one that hardly moves then takes nobody: a full ring locks
 JAM_MPS = 2.0
 EXPECTED_S = 3.0

@@ -9,8 +9,6 @@ from numpy.typing import NDArray
 from traffic.lanes import SENSED_M, LaneMap, Way
 from traffic.model import Junction, Network
 
-JAM_SPACING_M = 7.5
-BRAKING_MPS2 = 4.5  # before a turn and at amber, SUMO's default
 DEEP_M = 22.5  # through a junction: who waits half way has room for one more behind him
 
 
@@ -27,8 +25,6 @@ class Layout(NamedTuple):
     inter0: NDArray[np.int32]  # J + 1
     way_lane: NDArray[np.int32]  # W
     way_phase: NDArray[np.int32]  # W, -1 where no signal stops it
-    way_spacing_s: NDArray[np.float64]  # W, to drive what a vehicle of a queue takes up
-    way_slow_s: NDArray[np.float64]  # W, lost before the stop line by braking for the turn
     way_exit: NDArray[np.int32]  # W, position in LaneMap.exits
     lane_way0: NDArray[np.int32]  # L + 1, ways of each lane, in the city's numbers
     foe0: NDArray[np.int32]  # W + 1
@@ -99,8 +95,6 @@ def build_layout(
     exits = {link: i for i, link in enumerate(lanes.exits)}
     sizes: dict[str, list[int]] = {name: [] for name in ("lane", "way", "phase", "stage")}
     way_lane, way_phase, way_exit, lane_ways, foes = [], [], [], [], []
-    way_spacing_s: list[float] = []
-    way_slow_s: list[float] = []
     is_deep: list[bool] = []
     green, is_permissive, follows, inter_s, regain_s = [], [], [], [], []
     wait_s: list[float] = []
@@ -118,12 +112,6 @@ def build_layout(
             sizes[name].append(len(size))
         way_lane += [stop_lanes.index(way.from_lane) for way in ways]
         way_phase += [-1 if way.phase is None else phase_at[way.phase] for way in ways]
-        for way in ways:
-            free_mps = lanes.lanes[way.from_lane].speed_mps
-            turn_mps = min(free_mps, way.speed_mps)
-            way_spacing_s.append(JAM_SPACING_M / turn_mps)
-            # At constant braking it takes (u - v) / b s, at free speed (u - v)(u + v) / (2 b u) s.
-            way_slow_s.append((free_mps - turn_mps) ** 2 / (2 * BRAKING_MPS2 * free_mps))
         way_exit += [exits[way.to_link] for way in ways]
         lane_ways += [sum(way.from_lane == lane for way in ways) for lane in stop_lanes]
         foes += [way.yields_to for way in ways]
@@ -170,8 +158,6 @@ def build_layout(
         pack_offsets(phases * phases),
         np.array(way_lane, dtype=np.int32),
         np.array(way_phase, dtype=np.int32),
-        np.array(way_spacing_s, dtype=np.float64),
-        np.array(way_slow_s, dtype=np.float64),
         np.array(way_exit, dtype=np.int32),
         pack_offsets(lane_ways),
         pack_offsets([len(own) for own in foes]),

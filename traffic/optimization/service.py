@@ -5,12 +5,12 @@ from typing import NamedTuple
 import numpy as np
 
 from traffic.optimization.compiled import compiled
-from traffic.optimization.layout import BRAKING_MPS2
 
 HORIZON_S = 30
 LAUNCH_S = 11.0  # of green, until a queue is at speed
 SNEAK_S = 2.0  # to enter the junction in green, and to leave it after the green
 LAST_BIT = 61  # of the seconds that a way's departures are noted for
+BRAKING_MPS2 = 4.5  # of a driver who sees amber, SUMO's default
 
 
 class Weights(NamedTuple):
@@ -20,7 +20,7 @@ class Weights(NamedTuple):
     left_more_s: float  # more for each that stands behind it
     stop_s: float  # for one that stops from free speed
     change_s: float  # for each change of stage
-    headway_s: float = 1.0  # of a queue on the move, from one's end to the next one's front
+    headway_s: float = 1.55  # of a queue on the move
     startup_s: float = 0.7  # from the start of green
     launch_s: float = 1.4  # more headway at the start of green, while a queue gathers speed
     gap_before_s: float = 1.0  # that a permissive turn keeps from one who crosses before it
@@ -84,8 +84,7 @@ def serve(layout, weights, work, junction, node, stage, until_s, is_amber, queue
                     start_s = work.green_s[node, phase]
                 if shown == 0 or start_s == np.inf or queues.blocked[way0 + w]:
                     break
-                slow_s = queues.stop[at, place] * layout.way_slow_s[way0 + w]
-                come_s = queues.arrive_s[at, place] + slow_s
+                come_s = queues.arrive_s[at, place]
                 go_s = max(come_s, ready_s, start_s + weights.startup_s)
                 if shown == 1:
                     if turn == 0:
@@ -121,7 +120,7 @@ def serve(layout, weights, work, junction, node, stage, until_s, is_amber, queue
                     queues.depart_s[at, place] = go_s
                 headway_s = weights.turn_headway_s
                 if shown == 2:
-                    headway_s = weights.headway_s + layout.way_spacing_s[way0 + w]
+                    headway_s = weights.headway_s
                     # While a queue that stood gathers speed.
                     if go_s > come_s + 1.0 and go_s < start_s + LAUNCH_S:
                         still = 1.0 - (go_s - start_s) / LAUNCH_S
