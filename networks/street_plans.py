@@ -1,6 +1,7 @@
 """Plans of built-in streets, as `traffic optimize` wrote them, put into the streets' programs."""
 
 import json
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -34,13 +35,16 @@ def load_street_programs(streets: Streets, town: str) -> tuple[Program, ...]:
             if [stage for stage, _ in slots] != wanted:
                 problems.append(f"junction {name}: stages {[s for s, _ in slots]}, not {wanted}")
             problems += [
-                f"junction {name}: slot_s {slot_s:g} of {stage} must be above {CHANGE_S:g}"
+                f"junction {name}: slot_s {slot_s:g} of {stage} must be finite, above {CHANGE_S:g}"
                 for stage, slot_s in slots
-                if not slot_s > CHANGE_S
+                if not (isfinite(slot_s) and slot_s > CHANGE_S)
             ]
+            offset_s = float(plans[name]["offset_s"])
+            if not isfinite(offset_s):
+                problems.append(f"junction {name}: offset_s {offset_s:g} must be finite")
             greens_s[name] = [slot_s - CHANGE_S for _, slot_s in slots]
             cycle_s = sum(slot_s for _, slot_s in slots)
-            offsets_s[name] = (float(plans[name]["offset_s"]) + CHANGE_S) % cycle_s
+            offsets_s[name] = (offset_s + CHANGE_S) % cycle_s
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(f"plans {path}", [f"can't be read: {error!r}"]) from error
     if problems:

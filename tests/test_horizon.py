@@ -285,14 +285,14 @@ def find_start(
     head_mps: float,
     caught_s: float = 0.0,
     creep_s: float = inf,
-    quiet_s: float = 1.0,
+    needs: Sensing = Sensing.LANES,
 ) -> tuple[float, float]:
     """Return when the stage ends and when the next one turns green, somebody waiting across.
 
     One halts within the junction from the beginning until `caught_s` after the stage's end, but
     for one second, `creep_s` after it.
     """
-    team = HorizonTeam(network, ("j",), weights=WEIGHTS._replace(quiet_s=quiet_s))
+    team = HorizonTeam(network, ("j",), needs)
     interlock = Interlock([network.junctions["j"]], {"j": network.plans["j"]}, 0)
     ended_s = inf
     for now_s in range(60):
@@ -326,12 +326,12 @@ def test_a_stage_waits_for_who_is_seen_to_halt_within_the_junction(
     assert late[1] == usual[1] + later_s
 
 
-@pytest.mark.parametrize(("quiet_s", "start_s"), [(1.0, 5.0), (2.0, 9.0)])
-def test_who_creeps_for_a_second_is_still_waited_for_where_one_quiet_second_is_too_little(
-    permissive: Network, quiet_s: float, start_s: float
+@pytest.mark.parametrize(("needs", "start_s"), [(Sensing.LANES, 5.0), (Sensing.INTENTIONS, 9.0)])
+def test_who_creeps_for_a_second_is_still_waited_for_with_intentions(
+    permissive: Network, needs: Sensing, start_s: float
 ) -> None:
     """Caught for 8 s, in the fifth of which it creeps; the change is through after 3 s."""
-    ended_s, started_s = find_start(permissive, 8.0, 8.0, 5.0, quiet_s)
+    ended_s, started_s = find_start(permissive, 8.0, 8.0, 5.0, needs)
     assert started_s == ended_s + start_s
 
 

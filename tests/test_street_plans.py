@@ -47,14 +47,18 @@ def test_broken_plans_are_told_with_all_their_problems(kept: Path) -> None:
     junctions: dict[str, Any] = document["periods"][0]["junctions"]
     junctions["Z9"] = junctions.pop("A1")
     junctions["A2"]["slots"].pop(1)
+    junctions["B1"]["offset_s"] = float("nan")
     junctions["R2"]["slots"][1]["slot_s"] = 5.0
+    junctions["X1"]["slots"][0]["slot_s"] = float("inf")
     kept.write_text(json.dumps(document))
     with pytest.raises(ModelError) as raised:
         load_street_programs(heishizi.build_layout(), "heishizi")
     assert raised.value.problems == (
         "junction A1: no plan",
         "junction A2: stages ['s1', 's3', 's4'], not ['s1', 's2', 's3', 's4']",
-        "junction R2: slot_s 5 of s2 must be above 5",
+        "junction B1: offset_s nan must be finite",
+        "junction R2: slot_s 5 of s2 must be finite, above 5",
+        "junction X1: slot_s inf of s1 must be finite, above 5",
         "junction Z9: unknown",
     )
 
