@@ -1,7 +1,6 @@
 """Signals by a rolling horizon: each second the best plan for who comes, its first step shown."""
 
 from collections.abc import Mapping, Sequence
-from operator import itemgetter
 
 import numpy as np
 
@@ -10,11 +9,11 @@ from traffic.model import ModelError, Network, Stage
 from traffic.optimization.arrivals import build_flow, build_queues, gather, note_flow
 from traffic.optimization.decision import decide_all
 from traffic.optimization.heads import build_heads, watch_heads
+from traffic.optimization.joining import join_junctions
 from traffic.optimization.layout import build_layout, build_roads, find_deep
 from traffic.optimization.loop_view import LoopView
 from traffic.optimization.nodes import build_work
 from traffic.optimization.service import Weights
-from traffic.optimization.twins import build_twins
 from traffic.readings import LaneBatch
 
 VALID_S = 2.0
@@ -22,7 +21,7 @@ NOBODY: frozenset[str] = frozenset()
 SEEING = Weights(left_s=8.0, left_more_s=1.5, stop_s=6.0, change_s=1.0)
 WEIGHTS: Mapping[Sensing, Weights] = {
     # Loops do not show who is caught within a junction.
-    Sensing.LOOPS: SEEING._replace(turns_s=4.0),
+    Sensing.LOOPS: SEEING._replace(turns_s=4.0, urgent_s=5.0),
     Sensing.LANES: SEEING,
     # Who creeps for one second within a junction has not left it; with lanes a second more costs
     # more than it saves.
@@ -49,42 +48,45 @@ class HorizonTeam:
             raise ModelError(f"network {network.id}", ["tells no lanes"])
         self.junctions = tuple(junctions)
         self.needs = needs
+        self._joined = join_junctions(network, network.lanes, self.junctions)
         self._view = None
         if needs is Sensing.LOOPS:
-            self._view = LoopView(network, network.lanes, self.junctions)
+            self._view = LoopView(network, network.lanes, self._joined)
         self.loops = frozenset() if self._view is None else self._view.loops
         self._weights = WEIGHTS[needs] if weights is None else weights
-        self._layout = build_layout(network, network.lanes, self.junctions, self._weights.turns_s)
-        roads = build_roads(network, network.lanes, self.junctions)
+        self._layout = build_layout(network.lanes, self._joined, self._weights.turns_s)
+        roads = build_roads(network.lanes, self._joined)
         self._roads = roads if self._view is None else self._view.narrow(roads)
         self._work = build_work(self._layout)
         self._queues = build_queues(self._layout)
         self._flow = build_flow(self._layout)
-        self._stages = [network.junctions[j].stages for j in self.junctions]
-        self._stage_at = [{s.id: i for i, s in enumerate(own)} for own in self._stages]
-        self._phases = []
-        for j in self.junctions:
-            ids = [phase.id for phase in network.junctions[j].phases]
-            self._phases.append(itemgetter(*ids) if len(ids) > 1 else (lambda d, k=ids[0]: (d[k],)))
-        self._late = []
-        for j, own in zip(self.junctions, self._stages, strict=True):
-            deep = find_deep(network.lanes.ways[j])
-            self._late.append([deep & stage.permissive for stage in own])
+        deep = {j: find_deep(network.lanes.ways[j]) for j in self.junctions}
+        self._stages = [
+            [
+                (own, [deep[m.id] & s.permissive for m, s in zip(one.members, own, strict=True)])
+                for own in one.stages
+            ]
+            for one in self._joined
+        ]
         self._heads = build_heads(self._layout)
-        self._twins = build_twins(network, network.lanes, self.junctions, self._layout)
-        self._answer = np.zeros(len(self.junctions), dtype=np.int32)
+        self._answer = np.zeros(len(self._joined), dtype=np.int32)
+        place = {j: i for i, j in enumerate(self.junctions)}
+        self._members = [[place[m.id] for m in one.members] for one in self._joined]
         at = {j: i for i, j in enumerate(network.lanes.ways)}
-        self._place = np.array([at[j] for j in self.junctions], dtype=np.int32)
+        self._readers = [one.build_reader() for one in self._joined]
+        self._place = np.array([at[m.id] for one in self._joined for m in one.members])
+        self._first = np.cumsum([0, *(len(one.members) for one in self._joined)])[:-1]
         self._nobody = np.zeros(len(at), dtype=np.int32)
 
     def decide(self, seen: Sequence[Observation]) -> Sequence[Command | None]:
         green_s: list[float] = []
         red_s: list[float] = []
         stages = []
-        for at, get, one in zip(self._stage_at, self._phases, seen, strict=True):
-            stages.append(-1 if one.stage is None else at[one.stage])
-            green_s += get(one.green_s)
-            red_s += get(one.red_s)
+        for read, members in zip(self._readers, self._members, strict=True):
+            stage, green, red = read([seen[m] for m in members])
+            stages.append(stage)
+            green_s += green
+            red_s += red
         now_s = seen[0].now_s
         signals = np.array(stages, dtype=np.int32), np.array(green_s), np.array(red_s)
         batch: LaneBatch | LoopView | None = seen[0].lanes
@@ -113,36 +115,29 @@ class HorizonTeam:
             self._work,
             self._queues,
             self._heads,
-            self._twins,
             *signals,
-            halted[self._place],
+            np.add.reduceat(halted[self._place], self._first),
             self._answer,
         )
         note_flow(self._layout, self._queues, self._flow, now_s)
         until_s = now_s + VALID_S
         heads = self._heads
+        commands: list[Command | None] = [None] * len(seen)
         plans = zip(
-            self.junctions,
+            self._members,
             self._stages,
-            self._late,
-            seen,
             self._answer.tolist(),
             heads.is_waiting.tolist(),
             (heads.turns_s > 0).tolist(),
             strict=True,
         )
-        return [
-            None
-            if a < 0
-            else _build_command(
-                j,
-                stages[a],
-                one,
-                until_s,
-                stages[a].green if waits else late[a] if turns else NOBODY,
-            )
-            for j, stages, late, one, a, waits, turns in plans
-        ]
+        for members, stages, a, waits, turns in plans:
+            if a < 0:
+                continue
+            for m, stage, late in zip(members, *stages[a], strict=True):
+                held = stage.green if waits else late if turns else NOBODY
+                commands[m] = _build_command(self.junctions[m], stage, seen[m], until_s, held)
+        return commands
 
 
 def _build_command(

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from laned import build_batch
 from test_controllers import build_raw
-from test_twins import TWINS, build_twins_town
+from twins_town import TWINS, build_twins_town
 
 from controllers.horizon import HorizonTeam
 from traffic.control import Observation
+from traffic.optimization.joining import join_junctions
 from traffic.optimization.layout import list_stop_lanes
 from traffic.readings import Quality
 
@@ -22,7 +23,7 @@ def test_a_left_turn_is_planned_after_the_platoon_that_it_gives_way_to(platoon: 
     town = build_twins_town(40.0)
     assert town.lanes is not None
     team = HorizonTeam(town, TWINS)
-    lanes = list_stop_lanes(town.lanes, TWINS)
+    lanes = list_stop_lanes(join_junctions(town, town.lanes, TWINS))
     come_s = [1.0 + 2.0 * i for i in range(platoon)]
     batch = build_batch(town, {"Lmain_0": [FREE_MPS * s for s in come_s], "RL_1": [1.0]})
     on_main = np.repeat([lane == "Lmain_0" for lane in town.lanes.sensed], np.diff(batch.starts))

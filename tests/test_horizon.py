@@ -21,7 +21,8 @@ from traffic.interlock import Interlock
 from traffic.model import ModelError, Network
 from traffic.optimization.arrivals import build_queues
 from traffic.optimization.decision import PATIENCE_S
-from traffic.optimization.horizon import AMBER_S, FINE_S, HORIZON_S, plan_junction
+from traffic.optimization.horizon import AMBER_S, AT_OR_AFTER_S, HORIZON_S, plan_junction
+from traffic.optimization.joining import join_junctions
 from traffic.optimization.layout import build_layout
 from traffic.optimization.nodes import build_work
 from traffic.optimization.service import LAUNCH_S
@@ -170,15 +171,13 @@ class Exhaustive:
     def find_best(self, moment: int, stage: int, state: tuple) -> float:
         if moment >= HORIZON_S:
             return 0.0
-        until = min(moment + (1 if moment < FINE_S else 2), HORIZON_S)
-        worth, after = self.serve(stage, state, moment + (1 if moment < FINE_S else 2))
+        until = int(AT_OR_AFTER_S[moment + 1])
+        worth, after = self.serve(stage, state, until)
         best = worth + self.find_best(until, stage, after)
         other = 1 - stage
         worth, (_, served, ready) = self.serve(stage, state, moment + AMBER_S, moment == 0)
         start_s = moment + 5.0  # intergreen, then a green of 5 s at least
-        until = ceil(start_s + 5.0)
-        until += until > FINE_S and (until - FINE_S) % 2
-        until = min(until, HORIZON_S)
+        until = int(AT_OR_AFTER_S[min(ceil(start_s + 5.0), HORIZON_S)])
         starts = (start_s, inf) if other == 0 else (inf, start_s)
         more, after = self.serve(other, (starts, served, ready), until)
         return max(
@@ -200,7 +199,7 @@ def test_the_search_finds_the_best_of_all_sequences_of_stages(seed: int) -> None
         for own, part in ((own, draw.randint(0, len(own))) for own in arrive_s)
     )
     assert LANED.lanes is not None
-    layout = build_layout(LANED, LANED.lanes, ("J1",))
+    layout = build_layout(LANED.lanes, join_junctions(LANED, LANED.lanes, ("J1",)))
     work = build_work(layout)
     queues = build_queues(layout)
     for lane, own in enumerate(arrive_s):
@@ -338,10 +337,10 @@ def test_who_creeps_for_a_second_is_still_waited_for_with_intentions(
 def test_a_change_helps_nobody_before_its_intergreen_is_over(permissive: Network) -> None:
     """Unless those who gave way in the stage before are protected in the next one at once."""
     assert LANED.lanes is not None
-    layout = build_layout(LANED, LANED.lanes, ("J1",))
+    layout = build_layout(LANED.lanes, join_junctions(LANED, LANED.lanes, ("J1",)))
     assert layout.wait_s.tolist() == [inf, 5.0, 5.0, inf]
     assert permissive.lanes is not None
-    layout = build_layout(permissive, permissive.lanes, ("j",))
+    layout = build_layout(permissive.lanes, join_junctions(permissive, permissive.lanes, ("j",)))
     stages = permissive.junctions["j"].stages
     waits_s = layout.wait_s.reshape(len(stages), len(stages))
     for i, one in enumerate(stages):

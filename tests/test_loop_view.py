@@ -9,9 +9,11 @@ from hypothesis import strategies as st
 from laned import add_lanes
 from test_response import TOWN
 
+from traffic.lanes import Lane, LaneMap
 from traffic.model import Approach, Detector, DetectorKind, Network
 from traffic.optimization.imagined import ROOM
-from traffic.optimization.layout import build_roads
+from traffic.optimization.joining import join_junctions
+from traffic.optimization.layout import build_roads, list_stop_lanes
 from traffic.optimization.loop_view import LoopView
 from traffic.readings import LoopBatch, Quality
 
@@ -42,7 +44,8 @@ class Street:
     def __init__(self, *names: str) -> None:
         self.network = build_street(*names)
         assert self.network.lanes is not None
-        self.view = LoopView(self.network, self.network.lanes, ("J1",))
+        self.junctions = join_junctions(self.network, self.network.lanes, ("J1",))
+        self.view = LoopView(self.network, self.network.lanes, self.junctions)
         self.place = self.network.lanes.sensed.index("s1_0")
         self.now_s = 0.0
 
@@ -75,7 +78,7 @@ def test_it_asks_for_the_loops_of_its_junctions_approaches() -> None:
     street = Street("stop", "advance", "tail")
     assert street.view.loops == {"stop", "advance", "tail", "h1_stop"}
     assert street.network.lanes is not None
-    roads = build_roads(street.network, street.network.lanes, ("J1",))
+    roads = build_roads(street.network.lanes, street.junctions)
     sight_m = street.view.narrow(roads).sight_m
     assert sight_m.tolist() == [0.0, 280.0]  # the hill has a stop-line loop only
 
@@ -104,6 +107,44 @@ def test_one_who_never_arrives_is_forgotten() -> None:
     seen = [len(street.tell(True)) for _ in range(40)]
     assert seen[10] == 1
     assert seen[-1] == 0
+
+
+@pytest.mark.parametrize(("queue", "is_kept"), [(1, False), (5, True)])
+def test_one_who_may_stand_behind_a_queue_is_not_forgotten(queue: int, is_kept: bool) -> None:
+    """Five reach 32 m of the 50 m to the advance loop: another may stand short of it."""
+    street = Street("stop", "advance", "tail")
+    for _ in range(queue):
+        street.tell(False, {"advance": 1, "tail": 1}, {"advance": 0.3})
+        street.tell(False)
+    street.tell(False, {"stop": 1}, {"stop": 0.5}, speed_mps=2.0)
+    for _ in range(40):
+        street.tell(False, on={"stop": 1.0})
+    assert len(street.tell(False, {"tail": 1}, {"stop": 1.0})) == queue + 1 + (
+        queue if is_kept else 0
+    )
+    for _ in range(40):
+        seen = street.tell(False, on={"stop": 1.0})
+    assert (max(seen) > 50.0) == is_kept
+
+
+def test_a_loop_counts_for_the_stop_lines_of_its_own_approach_only() -> None:
+    """Upstream of the street a lane leads to the hill as well, by a way that nothing watches."""
+    network = build_street("stop", "advance")
+    lanes = network.lanes
+    assert lanes is not None
+    fork = Lane("up_0", "up", 0, 100.0, 14.0, 0.0, (("s1_0", 5.0), ("h1_0", 400.0)))
+    loop = Detector("advance", DetectorKind.ADVANCE, "up", 0, 90.0, "s1_in")
+    network = replace(
+        network,
+        links={**network.links, "up": replace(network.links["s1"], id="up", length_m=100.0)},
+        lanes=LaneMap({**lanes.lanes, "up_0": fork}, lanes.ways),
+        detectors={**network.detectors, "advance": loop},
+    )
+    assert network.lanes is not None
+    junctions = join_junctions(network, network.lanes, ("J1",))
+    ground = LoopView(network, network.lanes, junctions)._ground
+    assert [list_stop_lanes(junctions)[k] for k in ground.target] == ["s1_0"]
+    assert ground.gate_m.tolist() == [10.0 + 5.0 + 300.0]
 
 
 def test_a_queue_builds_at_red_and_leaves_with_the_counts() -> None:

@@ -26,6 +26,7 @@ EXPECTED_S = 3.0
 MOST_EXPECTED = 0.99  # of a vehicle: 1 is one that is there
 LEAST_RATE = 0.003  # a second: below, nobody is expected
 ENTRY_M = 10.0  # a tail that stands this near to a link's begin lets nobody in
+FORK_M = 12.0  # from where lanes part, a standing vehicle waits to get into one of them
 
 
 class Queues(NamedTuple):
@@ -41,6 +42,7 @@ class Queues(NamedTuple):
     blocked: NDArray[np.bool_]  # W, ways that lead into a standing tail
     ready_s: NDArray[np.float64]  # L, earliest next departure
     caution_s: NDArray[np.float64]  # L, gap that it wants beyond the usual
+    urgency: NDArray[np.float64]  # L, 1, or more where the first one has stood for long
     weight: NDArray[np.float64]  # L x VEHICLES, 1, or less of one that is only expected
     behind: NDArray[np.int32]  # L x VEHICLES, how many follow it, but for those only expected
 
@@ -67,6 +69,7 @@ def build_queues(layout: Layout) -> Queues:
         np.zeros(ways, dtype=np.bool_),
         np.full(lanes, -1.0),
         np.zeros(lanes),
+        np.ones(lanes),
         np.ones(shape),
         np.zeros(shape, dtype=np.int32),
     )
@@ -139,12 +142,57 @@ def gather(layout, roads, queues, flow, starts, position_m, speed_mps, turn, rat
             first, last = roads.target0[i], roads.target0[i + 1]
             if first == last or (last - first > 1) != is_split:
                 continue
+            full = -1
+            if is_split and starts[i] < starts[i + 1]:
+                head = starts[i]
+                full = _find_full(
+                    layout, roads, queues, i, position_m[head], speed_mps[head], turn[head]
+                )
             for v in range(starts[i], starts[i + 1]):
-                if turn[v] != LEAVES:
+                if speed_mps[v] > JAM_MPS:
+                    full = -1
+                if turn[v] == LEAVES:
+                    continue
+                if full >= 0:  # whichever way it wants, it leaves after those who block it
+                    _place(
+                        layout,
+                        roads,
+                        queues,
+                        full,
+                        full + 1,
+                        position_m[v],
+                        speed_mps[v],
+                        UNKNOWN_TURN,
+                    )
+                else:
                     _place(layout, roads, queues, first, last, position_m[v], speed_mps[v], turn[v])
     _join(layout, roads, queues, flow, now_s)
     _expect(roads, queues, rate)
     _find_blocked(roads, queues, starts, position_m, speed_mps)
+
+
+@compiled
+def _find_full(layout, roads, queues, i, position_m, speed_mps, turn):  # type: ignore[no-untyped-def]
+    """Return which of a lane's targets its first vehicle stands before as it is full, or -1."""
+    if speed_mps > JAM_MPS or position_m < roads.sensed_m[i] - FORK_M:
+        return -1
+    full, is_free = -1, False
+    for k in range(roads.target0[i], roads.target0[i + 1]):
+        lane = roads.target[k]
+        if turn != UNKNOWN_TURN and _find_way(layout, lane, turn) < 0:
+            continue
+        last = queues.length[lane] - 1
+        begin_m = roads.target_m[k] - roads.sensed_m[i]  # from the stop line
+        is_full = (
+            last >= 0
+            and queues.back_m[lane, last] > begin_m - FORK_M
+            and queues.speed_mps[lane, last] < JAM_MPS
+        )
+        if is_full:
+            full = k
+        else:
+            is_free = True
+    return full if is_free == (turn == UNKNOWN_TURN) else -1
 
 
 @compiled

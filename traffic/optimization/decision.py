@@ -4,26 +4,22 @@ import numpy as np
 
 from traffic.optimization.compiled import compiled
 from traffic.optimization.horizon import plan_junction
-from traffic.optimization.twins import watch_twins
 
 RED_SLACK_S = 2.0  # kept off the longest red
 LONGEST_STAND_S = 100.0  # before a stop line, where a protected green can help
 PATIENCE_S = 15.0  # of a new stage with those caught in the junction, its change included
+URGENT_AFTER_S = 25.0  # before a stop line of joined junctions
 LONGEST_RED_S = 100.0  # of a phase at which somebody waits, where the street allows more
 
 
 @compiled
 def decide_all(  # type: ignore[no-untyped-def]
-    layout, weights, work, queues, heads, twins, stage, green_s, red_s, halted, answer
+    layout, weights, work, queues, heads, stage, green_s, red_s, halted, answer
 ):
-    for j in range(stage.size):
-        watch_twins(layout, queues, twins, j, stage[j], halted[j])
     for j in range(stage.size):
         if weights.turns_s > 0.0 and stage[j] >= 0:
             _hold_turns(layout, weights, heads, j, stage[j], red_s)
-        answer[j] = _decide(
-            layout, weights, work, queues, heads, twins, j, stage[j], green_s, red_s
-        )
+        answer[j] = _decide(layout, weights, work, queues, heads, j, stage[j], green_s, red_s)
         if answer[j] >= 0 and stage[j] >= 0:
             _wait(layout, weights, heads, j, stage[j], answer[j], red_s, halted[j])
 
@@ -82,7 +78,7 @@ def _wait(layout, weights, heads, j, stage, answer, red_s, halted):  # type: ign
 
 
 @compiled
-def _decide(layout, weights, work, queues, heads, twins, j, now_stage, green_s, red_s):  # type: ignore[no-untyped-def]
+def _decide(layout, weights, work, queues, heads, j, now_stage, green_s, red_s):  # type: ignore[no-untyped-def]
     phase0 = layout.phase0[j]
     phases = layout.phase0[j + 1] - phase0
     stages = layout.stage0[j + 1] - layout.stage0[j]
@@ -94,6 +90,9 @@ def _decide(layout, weights, work, queues, heads, twins, j, now_stage, green_s, 
         start_s[p] = np.inf
         waits[p] = False
     for lane in range(layout.lane0[j], layout.lane0[j + 1]):
+        if layout.is_joined[j]:
+            stood_s = max(0.0, heads.stood_s[lane] - URGENT_AFTER_S)
+            queues.urgency[lane] = 1.0 + stood_s / weights.urgent_s
         if queues.length[lane] == 0 or queues.weight[lane, 0] < 1.0:
             continue
         if queues.arrive_s[lane, 0] < 10.0:
@@ -125,7 +124,7 @@ def _decide(layout, weights, work, queues, heads, twins, j, now_stage, green_s, 
             settled_s = max(settled_s, start_s[p] + layout.min_green_s[phase0 + p])
     may_hold = True
     longest, longest_s = -1, 0.0
-    round_s = _measure_round(layout, j)
+    round_s = layout.round_s[j]
     for p in range(phases):
         is_on = layout.green[green0 + now_stage * phases + p] > 0
         age_s = green_s[phase0 + p]
@@ -155,21 +154,12 @@ def _decide(layout, weights, work, queues, heads, twins, j, now_stage, green_s, 
                 helps |= layout.green[green0 + s * phases + p] == 2
             if helps and layout.green[green0 + now_stage * phases + p] < 2:
                 longest, longest_s, least = p, heads.stood_s[lane], 2
-    clears0 = layout.stage0[j]
-    is_asked = twins.asked_s[j] > 0.0 and may_hold
-    twins.asked_s[j] = max(0.0, twins.asked_s[j] - 1.0)
-    if longest >= 0 and layout.max_red_s[longest] < np.inf:
-        is_asked = False  # the street's own limit comes first
-    can_clear, can_help = twins.clears[clears0 + now_stage], False
+    can_help = False
     for s in range(stages):
         if s != now_stage and layout.follows[layout.follows0[j] + now_stage * stages + s] == 1:
-            can_clear |= twins.clears[clears0 + s]
             can_help |= longest >= 0 and layout.green[green0 + s * phases + longest] >= least
-    is_asked &= can_clear
-    is_due = longest >= 0
-    if is_asked:
-        is_due = not twins.clears[clears0 + now_stage]
-    if is_asked or not can_help:
+    is_due = longest >= 0 or layout.is_barred[layout.stage0[j] + now_stage]
+    if not can_help:
         longest = -1  # whatever may follow comes before the stage that helps
     for s in range(stages):
         free = settled_s
@@ -184,8 +174,6 @@ def _decide(layout, weights, work, queues, heads, twins, j, now_stage, green_s, 
             elif not is_on and red_s[phase0 + p] >= layout.max_red_s[phase0 + p]:
                 free = np.inf
         if longest >= 0 and layout.green[green0 + s * phases + longest] < least:
-            free = np.inf
-        if is_asked and not twins.clears[clears0 + s]:
             free = np.inf
         free_s[s] = free
     if is_due:
@@ -211,16 +199,3 @@ def _measure_change(layout, j, stage, after):  # type: ignore[no-untyped-def]
             least_s = layout.min_green_s[layout.phase0[j] + p]
             longest_s = max(longest_s, 1.0 + layout.delay_s[at] + least_s)
     return longest_s
-
-
-@compiled
-def _measure_round(layout, j):  # type: ignore[no-untyped-def]
-    """Seconds in which every stage can be shown once, at its shortest."""
-    stages = layout.stage0[j + 1] - layout.stage0[j]
-    total_s = 0.0
-    for after in range(stages):
-        longest_s = 0.0
-        for before in range(stages):
-            longest_s = max(longest_s, _measure_change(layout, j, before, after))
-        total_s += longest_s
-    return total_s

@@ -22,6 +22,8 @@ DISTRUST_S = 10.0  # that it is not counted on then
 NEAR_M = 18.0  # a vehicle that was nearer a second ago, and is gone, has crossed the stop line
 RATE_S = 300.0  # over which crossings are averaged
 LEAST_SHARE = 0.02
+KNOWN_RATE = 3.0 / RATE_S  # of crossings, from which on shares of ways over a lane are learned
+RECENT_S = 5.0  # from a stop line into the road between
 SHARE_GAIN = 0.05  # of the newest vehicle
 
 
@@ -37,6 +39,11 @@ class Heads(NamedTuple):
     is_waiting: NDArray[np.bool_]  # J, a new stage stays red for those who halt within
     quiet_s: NDArray[np.float64]  # J, since somebody was seen to halt within
     turns_s: NDArray[np.float64]  # J, left in which those who give way in a new stage stay red
+    prior: NDArray[np.float64]  # W, share before anything is learned
+    over: NDArray[np.float64]  # W, vehicles a second of late that went over the lane between
+    recent: NDArray[np.float64]  # L, crossings of the stop line, fading over RECENT_S
+    gone: NDArray[np.int32]  # L, crossings in this second
+    size: NDArray[np.int32]  # L, vehicles a second ago
     owed: NDArray[np.float64]  # W, vehicles that a way has yet to get, while they are dealt
     rate: NDArray[np.float64]  # L, vehicles a second that crossed the stop line of late
     patience_s: NDArray[np.float64]  # J, that a new stage may still wait for those caught inside
@@ -49,8 +56,9 @@ def build_heads(layout: Layout) -> Heads:
         known = set()
         for way in range(layout.lane_way0[lane], layout.lane_way0[lane + 1]):
             # Ways to lanes of the same link are one turn.
-            if layout.way_exit[way] not in known:
-                known.add(layout.way_exit[way])
+            turn = layout.way_exit[way], layout.way_phase[way]
+            if turn not in known:
+                known.add(turn)
                 share[way] = 1.0
         own = slice(layout.lane_way0[lane], layout.lane_way0[lane + 1])
         share[own] /= max(share[own].sum(), 1.0)
@@ -64,6 +72,11 @@ def build_heads(layout: Layout) -> Heads:
         np.zeros(layout.lane0.size - 1, dtype=np.bool_),
         np.full(layout.lane0.size - 1, np.inf),
         np.zeros(layout.lane0.size - 1),
+        share.copy(),
+        np.zeros(ways),
+        np.zeros(lanes),
+        np.zeros(lanes, dtype=np.int32),
+        np.zeros(lanes, dtype=np.int32),
         np.zeros(ways),
         np.zeros(lanes),
         np.zeros(layout.lane0.size - 1),
@@ -79,6 +92,9 @@ def watch_heads(layout, queues, heads, stage, green_s, red_s):  # type: ignore[n
         green0 = layout.green0[j] + max(stage[j], 0) * phases
         for lane in range(layout.lane0[j], layout.lane0[j + 1]):
             _learn(layout, queues, heads, lane, phase0, green_s, red_s)
+        if layout.is_joined[j]:
+            _trace(layout, queues, heads, j)
+        for lane in range(layout.lane0[j], layout.lane0[j + 1]):
             _assign(layout, queues, heads, lane)
             _distrust(layout, queues, heads, lane, phase0, green0, green_s)
 
@@ -96,17 +112,20 @@ def _learn(layout, queues, heads, lane, phase0, green_s, red_s):  # type: ignore
     before_m = heads.back_m[lane]
     heads.back_m[lane] = back_m
     is_gone = before_m <= NEAR_M and back_m > before_m + 3.0
+    heads.gone[lane] = 1 if is_gone else 0
+    heads.recent[lane] *= 1.0 - 1.0 / RECENT_S
+    heads.recent[lane] += heads.gone[lane]
     heads.rate[lane] += ((1.0 if is_gone else 0.0) - heads.rate[lane]) / RATE_S
     stands = back_m <= HEAD_M and back_m <= before_m + 3.0
     heads.stood_s[lane] = heads.stood_s[lane] + 1.0 if stands else 0.0
     if before_m <= HEAD_M and back_m > before_m + 3.0:  # it has crossed the stop line
         total = 0.0
         for w in range(first, last):
-            p = layout.way_phase[w]
+            p = layout.way_line[w]
             if p < 0 or red_s[phase0 + p] < 4.0:
                 total += heads.share[w]
         for w in range(first, last):
-            p = layout.way_phase[w]
+            p = layout.way_line[w]
             is_open = p < 0 or red_s[phase0 + p] < 4.0
             part = heads.share[w] / total if is_open and total > 0 else 0.0
             if total > 0 and heads.share[w] > 0:
@@ -119,6 +138,63 @@ def _learn(layout, queues, heads, lane, phase0, green_s, red_s):  # type: ignore
         heads.stuck_s[lane] = 0.0
         if back_m > HEAD_M:
             _clear(heads, first, last)
+
+
+@compiled
+def _count(queues, lane):  # type: ignore[no-untyped-def]
+    """Vehicles bound for the lane, without those only expected."""
+    if queues.length[lane] == 0:
+        return 0
+    return queues.behind[lane, 0] + (1 if queues.weight[lane, 0] == 1.0 else 0)
+
+
+@compiled
+def _trace(layout, queues, heads, j):  # type: ignore[no-untyped-def]
+    """Learn who goes over a lane between two stop lines, by who crossed when somebody came there.
+
+    The stop line that they cross first has one green for them and for those who turn off there.
+    """
+    first, last = layout.way0[j], layout.way0[j + 1]
+    lane0 = layout.lane0[j]
+    for w in range(first, last):
+        over = layout.way_over[w]
+        if over < 0:
+            continue
+        came = _count(queues, over) - heads.size[over] + heads.gone[over]
+        part = 0.0
+        if came > 0:
+            total = 0.0
+            for other in range(first, last):
+                if layout.way_over[other] == over:
+                    total += heads.recent[lane0 + layout.way_lane[other]] * heads.share[other]
+            if total > 0.0:
+                part = came * heads.recent[lane0 + layout.way_lane[w]] * heads.share[w] / total
+        heads.over[w] += (part - heads.over[w]) / RATE_S
+    for lane in range(lane0, layout.lane0[j + 1]):
+        heads.size[lane] = _count(queues, lane)
+        _share_over(layout, heads, lane)
+
+
+@compiled
+def _share_over(layout, heads, lane):  # type: ignore[no-untyped-def]
+    """Set the shares of a lane's ways by how many of its vehicles went over which lane of late."""
+    over, rest = 0.0, 0.0  # shares of those who do, as learned, and of the others, as before
+    for w in range(layout.lane_way0[lane], layout.lane_way0[lane + 1]):
+        if layout.way_over[w] < 0:
+            rest += heads.share[w]
+        elif heads.share[w] > 0.0:
+            seen = heads.over[w] + KNOWN_RATE * heads.prior[w]
+            heads.owed[w] = seen / (heads.rate[lane] + KNOWN_RATE)
+            over += heads.owed[w]
+    if over == 0.0:
+        return
+    left = max(0.0, 1.0 - over)
+    total = over + (left if rest > 0.0 else 0.0)
+    for w in range(layout.lane_way0[lane], layout.lane_way0[lane + 1]):
+        if heads.share[w] > 0.0 and layout.way_over[w] >= 0:
+            heads.share[w] = heads.owed[w] / total
+        elif heads.share[w] > 0.0:
+            heads.share[w] = max(LEAST_SHARE, heads.share[w] * left / rest / total)
 
 
 @compiled

@@ -14,7 +14,9 @@ from traffic.optimization.compiled import compiled
 from traffic.optimization.nodes import KEPT, copy_node, keep_node
 from traffic.optimization.service import HORIZON_S, serve, sneak
 
-FINE_S = 8  # beyond, moments are two seconds apart
+# Moments at which a stage may end: what is decided later is decided again before.
+MOMENTS_S = (*range(8), *range(8, 18, 2), *range(18, HORIZON_S, 3), HORIZON_S)
+AT_OR_AFTER_S = np.array([min(m for m in MOMENTS_S if m >= s) for s in range(HORIZON_S + 1)])
 AMBER_S = 0.5  # that is still driven into, at a moment to come
 VEHICLES = 64  # at most, of one lane
 
@@ -39,19 +41,12 @@ def _change(layout, work, junction, node, stage, after, moment, phases, stages):
 
 
 @compiled
-def _grid(moment):  # type: ignore[no-untyped-def]
-    if moment > FINE_S and (moment - FINE_S) % 2 == 1:
-        moment += 1
-    return min(moment, HORIZON_S)
-
-
-@compiled
 def _start(layout, weights, work, junction, node, stage, other, moment, queues, record):  # type: ignore[no-untyped-def]
     """Start another stage after one that has ended; return the moment from which it may end."""
     phases = layout.phase0[junction + 1] - layout.phase0[junction]
     stages = layout.stage0[junction + 1] - layout.stage0[junction]
     until_s = _change(layout, work, junction, node, stage, other, moment, phases, stages)
-    until = _grid(int(np.ceil(until_s)))
+    until = AT_OR_AFTER_S[min(int(np.ceil(until_s)), HORIZON_S)]
     serve(layout, weights, work, junction, node, other, float(until), False, queues, record)
     work.value[node] -= weights.change_s
     work.is_held[node] = False
@@ -87,9 +82,10 @@ def plan_junction(layout, weights, work, junction, now_stage, start_s, may_hold,
     work.moment[root] = 0
     work.stage[root] = now_stage
     work.used[now_stage] = 1
-    for moment in range(HORIZON_S):
-        step = 1 if moment < FINE_S else 2
-        to_s = float(moment + step)
+    moment = 0
+    while moment < HORIZON_S:
+        until_held = AT_OR_AFTER_S[moment + 1]
+        to_s = float(until_held)
         for stage in range(stages):
             cell = moment * stages + stage
             for k in range(work.used[cell]):
@@ -102,8 +98,7 @@ def plan_junction(layout, weights, work, junction, now_stage, start_s, may_hold,
                 if moment > 0 or may_hold:
                     copy_node(work, lanes, phases, ended, trial)
                     serve(layout, weights, work, junction, trial, stage, to_s, False, queues, False)
-                    until = min(moment + step, HORIZON_S)
-                    keep_node(work, lanes, phases, trial, node, until, stage, stages)
+                    keep_node(work, lanes, phases, trial, node, until_held, stage, stages)
                 sneak(layout, weights, work, junction, ended, stage, moment, queues, False)
                 for other in range(stages):
                     if other == stage:
@@ -129,6 +124,7 @@ def plan_junction(layout, weights, work, junction, now_stage, start_s, may_hold,
                         False,
                     )
                     keep_node(work, lanes, phases, trial, node, until, other, stages)
+        moment = until_held
     best = -1
     for stage in range(stages):
         cell = HORIZON_S * stages + stage

@@ -21,6 +21,7 @@ HELD_M = 0.5  # before a loop that has not counted it
 LATE_GREEN_S = 3.0  # overdue at the stop line in green, until it vanishes
 LATE_RED_S = 8.0
 LATE_ADVANCE_S = 4.0
+QUEUE_SHARE = 0.4  # of the way from the advance loop: who stands so far back may have others behind
 COMING, INSIDE, COUNTED = 0, 1, 2  # before the advance loop; past it; at the stop-line loop
 
 
@@ -163,12 +164,12 @@ def drive(ground, mem, lane, is_open, stop_good, advance_good):  # type: ignore[
             least_m = max(held_m, gate_m) if stage == COMING else held_m
             is_held = back_m - speed_mps <= least_m
             back_m = max(back_m - speed_mps, min(back_m, least_m))
-            mem.late_s[lane, k] = mem.late_s[lane, k] + 1.0 if is_held else 0.0
+            queues = ahead_mps < 1.0 and ahead_m >= QUEUE_SHARE * gate_m
+            waits = stage == COMING and (is_stood_on or queues)
+            mem.late_s[lane, k] = mem.late_s[lane, k] + 1.0 if is_held and not waits else 0.0
             limit_s = LATE_ADVANCE_S
             if stage == INSIDE:
                 limit_s = LATE_GREEN_S if is_open else LATE_RED_S
-            elif is_stood_on:
-                limit_s = np.inf
             is_first = k == 0 or mem.stage[lane, k - 1] != stage
             if (is_first and mem.late_s[lane, k] >= limit_s) or back_m < 0.0:
                 drop(mem, lane, k)

@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from traffic.lanes import SENSED_M, LaneMap, Way
-from traffic.model import Junction, Network
+from traffic.model import Junction
+from traffic.optimization.joined import Joined
 
 DEEP_M = 22.5  # through a junction: who waits half way has room for one more behind him
 
@@ -25,6 +26,8 @@ class Layout(NamedTuple):
     inter0: NDArray[np.int32]  # J + 1
     way_lane: NDArray[np.int32]  # W
     way_phase: NDArray[np.int32]  # W, -1 where no signal stops it
+    way_line: NDArray[np.int32]  # W, the phase of its stop line, where more stop it after that
+    way_over: NDArray[np.int32]  # W, lane that it leads over to a second stop line, or -1
     way_exit: NDArray[np.int32]  # W, position in LaneMap.exits
     lane_way0: NDArray[np.int32]  # L + 1, ways of each lane, in the city's numbers
     foe0: NDArray[np.int32]  # W + 1
@@ -33,6 +36,7 @@ class Layout(NamedTuple):
     is_deep: NDArray[np.bool_]  # as green: gives way, with room behind within the junction
     is_permissive: NDArray[np.int8]  # S, whether a way gives way in the stage
     follows: NDArray[np.int8]  # per junction S x S
+    is_barred: NDArray[np.bool_]  # S, may follow none: left as soon as another may
     wait_s: NDArray[np.float64]  # per junction S x S, from a change until it helps somebody
     delay_s: NDArray[np.float64]  # per junction S x S x P, end of one stage to start of green
     inter_s: NDArray[np.float64]  # per junction P x P, lost to gained, -inf without conflict
@@ -42,6 +46,8 @@ class Layout(NamedTuple):
     max_red_s: NDArray[np.float64]  # P
     stage_lane0: NDArray[np.int32]  # S + 1
     stage_lane: NDArray[np.int32]  # lanes with a green way in the stage
+    is_joined: NDArray[np.bool_]  # J, made of several of the street's
+    round_s: NDArray[np.float64]  # J, in which every stage can be shown once, at its shortest
 
 
 class Roads(NamedTuple):
@@ -53,7 +59,9 @@ class Roads(NamedTuple):
     lane_mps: NDArray[np.float64]  # L
     sight_m: NDArray[np.float64]  # L, how far upstream of the stop line vehicles are known
     known_m: NDArray[np.float64]  # L, sight_m, or less where the lanes begin nearer
-    is_alone: NDArray[np.bool_]  # L, of a junction that no way of these junctions leads to
+    is_alone: NDArray[
+        np.bool_
+    ]  # L, of a junction that no way of these junctions leads to, or joins
     mates0: NDArray[np.int32]  # L + 1
     mates: NDArray[np.int32]  # lanes of the same link, the lane itself among them
     next0: NDArray[np.int32]  # W + 1, where a way leads on to
@@ -70,13 +78,9 @@ def pack_offsets(sizes: Sequence[int]) -> NDArray[np.int32]:
     return np.concatenate(([0], np.cumsum(sizes))).astype(np.int32)
 
 
-def list_stop_lanes(lanes: LaneMap, junctions: Sequence[str]) -> list[str]:
+def list_stop_lanes(junctions: Sequence[Joined]) -> list[str]:
     """The lanes that end at the junctions' stop lines: the axis L."""
-    return [
-        lane
-        for id_ in junctions
-        for lane in dict.fromkeys(way.from_lane for way in lanes.ways[id_])
-    ]
+    return [lane for one in junctions for lane in dict.fromkeys(w.from_lane for w in one.ways)]
 
 
 def find_deep(ways: Sequence[Way]) -> frozenset[str]:
@@ -84,26 +88,26 @@ def find_deep(ways: Sequence[Way]) -> frozenset[str]:
     return frozenset(w.phase for w in ways if w.phase is not None and w.length_m >= DEEP_M)
 
 
-def build_layout(
-    network: Network, lanes: LaneMap, junctions: Sequence[str], turns_s: float = 0.0
-) -> Layout:
+def build_layout(lanes: LaneMap, junctions: Sequence[Joined], turns_s: float = 0.0) -> Layout:
     """Return the junctions' signals as arrays, in the order given.
 
     From one stage to another in which somebody deep in the junction gives way, too, the latter
     starts `turns_s` later than its stage.
     """
     exits = {link: i for i, link in enumerate(lanes.exits)}
+    at = {lane: i for i, lane in enumerate(list_stop_lanes(junctions))}
     sizes: dict[str, list[int]] = {name: [] for name in ("lane", "way", "phase", "stage")}
-    way_lane, way_phase, way_exit, lane_ways, foes = [], [], [], [], []
+    way_lane, way_phase, way_line, way_exit, lane_ways, foes = [], [], [], [], [], []
     is_deep: list[bool] = []
     green, is_permissive, follows, inter_s, regain_s = [], [], [], [], []
     wait_s: list[float] = []
     delay_s: list[float] = []
     stage_lanes: list[list[int]] = []
     limits = []
-    for id_ in junctions:
-        junction = network.junctions[id_]
-        ways = lanes.ways[id_]
+    round_s = []
+    is_barred: list[bool] = []
+    for one in junctions:
+        junction, ways = one.junction, one.ways
         stop_lanes = list(dict.fromkeys(way.from_lane for way in ways))
         phase_at = {phase.id: i for i, phase in enumerate(junction.phases)}
         for name, size in zip(
@@ -112,10 +116,12 @@ def build_layout(
             sizes[name].append(len(size))
         way_lane += [stop_lanes.index(way.from_lane) for way in ways]
         way_phase += [-1 if way.phase is None else phase_at[way.phase] for way in ways]
-        way_exit += [exits[way.to_link] for way in ways]
+        way_line += [-1 if phase is None else phase_at[phase] for phase in one.lines]
+        way_exit += [exits[link] for link in one.turns]
         lane_ways += [sum(way.from_lane == lane for way in ways) for lane in stop_lanes]
         foes += [way.yields_to for way in ways]
         deep = find_deep(ways)
+        order = junction.successors
         for stage in junction.stages:
             aspect = [
                 2 if p.id in stage.protected else int(p.id in stage.permissive)
@@ -136,14 +142,18 @@ def build_layout(
                     )
                 ]
             )
-            order = junction.successors
             follows += [order is None or s.id in order[stage.id] for s in junction.stages]
+        is_barred += [
+            order is not None and not any(s.id in after for after in order.values())
+            for s in junction.stages
+        ]
         times_s = _measure_changes(junction)
         inter_s += times_s.tolist()
         own_s = _measure_delays(junction, times_s, deep, turns_s)
         delay_s += own_s
         wait_s += _measure_waits(junction, own_s)
         regain_s += _measure_regains(junction)
+        round_s.append(sum(_measure_round(member) for member in one.members))
         limits += [(p.min_green_s, p.max_green_s, p.max_red_s) for p in junction.phases]
     stages, phases = np.array(sizes["stage"]), np.array(sizes["phase"])
     floats = np.array(limits, dtype=np.float64).reshape(-1, 3)
@@ -158,6 +168,10 @@ def build_layout(
         pack_offsets(phases * phases),
         np.array(way_lane, dtype=np.int32),
         np.array(way_phase, dtype=np.int32),
+        np.array(way_line, dtype=np.int32),
+        np.array(
+            [-1 if x is None else at[x] for one in junctions for x in one.over], dtype=np.int32
+        ),
         np.array(way_exit, dtype=np.int32),
         pack_offsets(lane_ways),
         pack_offsets([len(own) for own in foes]),
@@ -166,6 +180,7 @@ def build_layout(
         np.array(is_deep, dtype=np.bool_),
         np.array(is_permissive, dtype=np.int8),
         np.array(follows, dtype=np.int8),
+        np.array(is_barred, dtype=np.bool_),
         np.array(wait_s, dtype=np.float64),
         np.array(delay_s, dtype=np.float64),
         np.array(inter_s, dtype=np.float64),
@@ -175,6 +190,8 @@ def build_layout(
         floats[:, 2].copy(),
         pack_offsets([len(own) for own in stage_lanes]),
         np.array([lane for own in stage_lanes for lane in own], dtype=np.int32),
+        np.array([len(one.members) > 1 for one in junctions], dtype=np.bool_),
+        np.array(round_s, dtype=np.float64),
     )
 
 
@@ -212,6 +229,25 @@ def _measure_delays(
     return delays_s
 
 
+def _measure_round(junction: Junction) -> float:
+    """Seconds in which every stage can be shown once, at its shortest."""
+    delay_s = _measure_delays(junction, _measure_changes(junction), frozenset(), 0.0)
+    count, size = len(junction.stages), len(junction.phases)
+    changes_s = np.array(delay_s).reshape(count, count, size)
+    total_s = 0.0
+    for k, after in enumerate(junction.stages):
+        longest_s = 0.0
+        for i, before in enumerate(junction.stages):
+            gained = [
+                1.0 + changes_s[i, k, p] + phase.min_green_s
+                for p, phase in enumerate(junction.phases)
+                if phase.id in after.green - before.green
+            ]
+            longest_s = max([longest_s, *gained])
+        total_s += longest_s
+    return total_s
+
+
 def _measure_waits(junction: Junction, delay_s: Sequence[float]) -> list[float]:
     """Return S x S flat: seconds from a change until it helps the first of its phases."""
     names = [phase.id for phase in junction.phases]
@@ -235,16 +271,16 @@ def _measure_regains(junction: Junction) -> list[float]:
     return found
 
 
-def build_roads(network: Network, lanes: LaneMap, junctions: Sequence[str]) -> Roads:
+def build_roads(lanes: LaneMap, junctions: Sequence[Joined]) -> Roads:
     """Return how the junctions' stop lines are reached, in the order of their lanes and ways."""
-    stop_lanes = list_stop_lanes(lanes, junctions)
+    stop_lanes = list_stop_lanes(junctions)
     at = {lane: i for i, lane in enumerate(stop_lanes)}
     sensed_at = {lane: i for i, lane in enumerate(lanes.sensed)}
     reach = {lane: find_stops(lanes, lane) for lane in lanes.lanes}
     ours = {
         lane: [(at[stop], m) for stop, m in found if stop in at] for lane, found in reach.items()
     }
-    ways = [way for id_ in junctions for way in lanes.ways[id_]]
+    ways = [way for one in junctions for way in one.ways]
     by_link: dict[str, list[str]] = {}
     for lane in lanes.lanes.values():
         by_link.setdefault(lane.link, []).append(lane.id)
@@ -260,9 +296,13 @@ def build_roads(network: Network, lanes: LaneMap, junctions: Sequence[str]) -> R
     beside = [
         [at[mate] for mate in by_link[lanes.lanes[own].link] if mate in at] for own in stop_lanes
     ]
-    owner = [id_ for id_ in junctions for _ in list_stop_lanes(lanes, (id_,))]
+    owner = [i for i, one in enumerate(junctions) for _ in list_stop_lanes((one,))]
     fed = {owner[stop] for own in onward for stop, _ in own}
-    is_alone = np.array([id_ not in fed for id_ in owner], dtype=np.bool_)
+    between = {lane for one in junctions for lane in one.over}
+    is_alone = np.array(
+        [i not in fed and lane not in between for i, lane in zip(owner, stop_lanes, strict=True)],
+        dtype=np.bool_,
+    )
     known_m = np.zeros(len(stop_lanes))
     for id_ in lanes.sensed:
         for stop, m in ours[id_]:

@@ -10,6 +10,7 @@ from traffic.flows import is_trusted
 from traffic.lanes import UNKNOWN_TURN, LaneMap
 from traffic.model import Detector, DetectorKind, Network
 from traffic.optimization.imagined import ROOM, Ground, build_memory
+from traffic.optimization.joined import Joined
 from traffic.optimization.layout import Roads, find_stops, list_stop_lanes, pack_offsets
 from traffic.optimization.loop_events import list_vehicles, pass_second
 from traffic.readings import LoopBatch
@@ -33,8 +34,8 @@ class LoopView:
     are longer than there are vehicles.
     """
 
-    def __init__(self, network: Network, lanes: LaneMap, junctions: Sequence[str]) -> None:
-        stop_lanes = list_stop_lanes(lanes, junctions)
+    def __init__(self, network: Network, lanes: LaneMap, junctions: Sequence[Joined]) -> None:
+        stop_lanes = list_stop_lanes(junctions)
         stops, gates = _find_loops(network, lanes, junctions, stop_lanes)
         names = sorted({loop.id for loop in stops.values()} | {gate.detector.id for gate in gates})
         self.loops = frozenset(names)
@@ -85,10 +86,10 @@ class LoopView:
 
 
 def _find_loops(
-    network: Network, lanes: LaneMap, junctions: Sequence[str], stop_lanes: Sequence[str]
+    network: Network, lanes: LaneMap, junctions: Sequence[Joined], stop_lanes: Sequence[str]
 ) -> tuple[dict[int, Detector], list[_Gate]]:
     """Return stop-line loops by lane, and the loops upstream, those nearer to it first."""
-    ours = set(junctions)
+    ours = {member.id for one in junctions for member in one.members}
     at = {lane: i for i, lane in enumerate(stop_lanes)}
     stops: dict[int, Detector] = {}
     gates = []
@@ -99,13 +100,18 @@ def _find_loops(
         lane = f"{detector.link}_{detector.lane}"
         if detector.approach is None or lane not in lanes.lanes:
             continue
-        if network.approaches[detector.approach].junction not in ours:
+        approach = network.approaches[detector.approach]
+        if approach.junction not in ours:
             continue
         if detector.kind is DetectorKind.STOP_LINE:
             if lane in at:
                 stops[at[lane]] = detector
         elif detector.kind in BESIDE:
-            found = {at[x]: m - detector.position_m for x, m in find_stops(lanes, lane) if x in at}
+            found = {
+                at[x]: m - detector.position_m
+                for x, m in find_stops(lanes, lane)
+                if x in at and lanes.lanes[x].link == approach.links[-1]
+            }
             weight = dict.fromkeys(found, 1.0)
             if lane in at and BESIDE[detector.kind] > 0:
                 for mate in beside[detector.link]:  # as far away as its own lane
@@ -121,12 +127,12 @@ def _find_loops(
 def _build_ground(
     network: Network,
     lanes: LaneMap,
-    junctions: Sequence[str],
+    junctions: Sequence[Joined],
     stops: Mapping[int, Detector],
     gates: Sequence[_Gate],
     names: Sequence[str],
 ) -> Ground:
-    stop_lanes = list_stop_lanes(lanes, junctions)
+    stop_lanes = list_stop_lanes(junctions)
     members: dict[str, list[int]] = {}
     for i, lane in enumerate(stop_lanes):
         members.setdefault(lanes.lanes[lane].link, []).append(i)
@@ -137,11 +143,11 @@ def _build_ground(
     loop_at = {name: i for i, name in enumerate(names)}
     phases: dict[str, list[int]] = {}
     first = 0
-    for id_ in junctions:
-        number = {phase.id: first + i for i, phase in enumerate(network.junctions[id_].phases)}
-        for way in lanes.ways[id_]:
+    for one in junctions:
+        number = {phase.id: first + i for i, phase in enumerate(one.junction.phases)}
+        for way, phase in zip(one.ways, one.lines, strict=True):
             known = phases.setdefault(way.from_lane, [])
-            known.append(-1 if way.phase is None else number[way.phase])
+            known.append(-1 if phase is None else number[phase])
         first += len(number)
     length_m = np.array([lanes.lanes[lane].length_m for lane in stop_lanes])
     last = {kind: np.full(len(stop_lanes), -1, dtype=np.int32) for kind in BESIDE}

@@ -27,6 +27,7 @@ class Weights(NamedTuple):
     gap_after_s: float = 5.0  # and after it
     turn_headway_s: float = 2.5  # of those who give way
     turns_s: float = 0.0  # that those who give way start later than the others of their stage
+    urgent_s: float = 20.0  # beyond URGENT_AFTER_S, after which who stands there weighs double
     quiet_s: float = 1.0  # without anybody seen to halt within, before a new stage may start
 
 
@@ -36,7 +37,7 @@ def _gain(weights, queues, lane, place, come_s, go_s):  # type: ignore[no-untype
     worth = HORIZON_S - go_s + weights.left_s + weights.left_more_s * behind
     if go_s <= come_s + 1.0:
         worth += weights.stop_s * queues.stop[lane, place]
-    return worth
+    return worth * queues.urgency[lane]
 
 
 @compiled
