@@ -20,6 +20,7 @@ from traffic.optimization.decision import URGENT_AFTER_S
 from traffic.optimization.joined import Joined
 from traffic.optimization.joining import join_junctions
 from traffic.optimization.layout import list_stop_lanes
+from traffic.optimization.loop_view import LoopView
 from traffic.readings import Quality
 
 QUEUE = [1.0, 8.5, 16.0, 23.5]
@@ -70,6 +71,17 @@ def test_each_way_over_the_road_between_needs_both_greens() -> None:
     assert (straight.to_link, straight.length_m) == ("Rout", 15.0 + 12.0 + 15.0)
     assert one.turns[one.ways.index(straight)] == "LR"
     assert one.lines[one.ways.index(straight)] == "0:main"
+
+
+def test_loops_see_a_stop_line_open_while_its_own_signal_is_green() -> None:
+    """Whatever the second one shows: vehicles leave then."""
+    town = build_twins_town(12.0)
+    joined = join(town)
+    assert town.lanes is not None
+    ground = LoopView(town, town.lanes, joined)._ground
+    lane = list_stop_lanes(joined).index("Lmain_0")
+    phases = ground.open_phase[ground.open0[lane] : ground.open0[lane + 1]]
+    assert {joined[0].junction.phases[p].id for p in phases} == {"0:main"}
 
 
 def test_who_gives_way_to_a_main_street_gives_way_to_all_who_come_from_it() -> None:
