@@ -143,14 +143,14 @@ class City:
 )
 def build_batch(smoke: bool) -> Case[list[Command | None]]:
     """The whole decision of one batch, on one core."""
-    city = City(30 if smoke else 1000)
+    city = City(100 if smoke else 1000)
     return Case(city.decide, city.count * SECONDS * ALLOWED_S, city.check)
 
 
 @benchmark("horizon-growth", "rolling horizon of 3,000 junctions over 300 times 10", at_most=1.5)
 def build_growth(smoke: bool) -> Case[list[Command | None]]:
     """A city costs what its junctions cost, decided for together or by tens."""
-    times = 3 if smoke else 300
+    times = 10 if smoke else 300
     city, town = City(10 * times), City(10)
 
     def decide_often() -> None:
@@ -165,5 +165,5 @@ def build_growth(smoke: bool) -> Case[list[Command | None]]:
 )
 def build_second(smoke: bool) -> Case[list[Command | None]]:
     """One core suffices for what two are given."""
-    city = City(30 if smoke else 3000)
+    city = City(100 if smoke else 3000)
     return Case(city.decide, float(SECONDS), city.check)
