@@ -164,6 +164,7 @@ def drive(ground, mem, lane, is_open, stop_good, advance_good):  # type: ignore[
             least_m = max(held_m, gate_m) if stage == COMING else held_m
             is_held = back_m - speed_mps <= least_m
             back_m = max(back_m - speed_mps, min(back_m, least_m))
+            # Behind one who stands another may stand just short of the loop, unseen by it.
             queues = ahead_mps < 1.0 and ahead_m >= QUEUE_SHARE * gate_m
             waits = stage == COMING and (is_stood_on or queues)
             mem.late_s[lane, k] = mem.late_s[lane, k] + 1.0 if is_held and not waits else 0.0

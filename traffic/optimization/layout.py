@@ -59,9 +59,7 @@ class Roads(NamedTuple):
     lane_mps: NDArray[np.float64]  # L
     sight_m: NDArray[np.float64]  # L, how far upstream of the stop line vehicles are known
     known_m: NDArray[np.float64]  # L, sight_m, or less where the lanes begin nearer
-    is_alone: NDArray[
-        np.bool_
-    ]  # L, of a junction that no way of these junctions leads to, or joins
+    is_alone: NDArray[np.bool_]  # L, no way of these junctions leads to its junction
     mates0: NDArray[np.int32]  # L + 1
     mates: NDArray[np.int32]  # lanes of the same link, the lane itself among them
     next0: NDArray[np.int32]  # W + 1, where a way leads on to
@@ -153,7 +151,9 @@ def build_layout(lanes: LaneMap, junctions: Sequence[Joined], turns_s: float = 0
         delay_s += own_s
         wait_s += _measure_waits(junction, own_s)
         regain_s += _measure_regains(junction)
-        round_s.append(sum(_measure_round(member) for member in one.members))
+        round_s.append(
+            sum(_measure_round(m, find_deep(lanes.ways[m.id]), turns_s) for m in one.members)
+        )
         limits += [(p.min_green_s, p.max_green_s, p.max_red_s) for p in junction.phases]
     stages, phases = np.array(sizes["stage"]), np.array(sizes["phase"])
     floats = np.array(limits, dtype=np.float64).reshape(-1, 3)
@@ -229,9 +229,9 @@ def _measure_delays(
     return delays_s
 
 
-def _measure_round(junction: Junction) -> float:
+def _measure_round(junction: Junction, deep: frozenset[str], turns_s: float) -> float:
     """Seconds in which every stage can be shown once, at its shortest."""
-    delay_s = _measure_delays(junction, _measure_changes(junction), frozenset(), 0.0)
+    delay_s = _measure_delays(junction, _measure_changes(junction), deep, turns_s)
     count, size = len(junction.stages), len(junction.phases)
     changes_s = np.array(delay_s).reshape(count, count, size)
     total_s = 0.0
