@@ -16,7 +16,7 @@ from traffic.optimization.layout import list_stop_lanes
 STANDING = build_queue(3)
 
 
-def build_fork() -> Network:
+def build_fork(off: str | None = None) -> Network:
     """A lane of 100 m that parts into the two stop lanes of L, each with room for two."""
     town = build_twins_town(40.0)
     assert town.lanes is not None
@@ -30,15 +30,21 @@ def build_fork() -> Network:
         replace(way, to_lane="Lout_0", to_link="Lout") if way.phase == "side" else way
         for way in town.lanes.ways["L"]
     ]
+    if off is not None:  # one way more of the main lane
+        ways.insert(2, replace(ways[0], to_lane=f"{off}_0", to_link=off))
     lanes = LaneMap(
         {**town.lanes.lanes, **short, "up_0": up}, {**town.lanes.ways, "L": tuple(ways)}
     )
     return replace(town, links=links, lanes=lanes)
 
 
-def count(queues: dict[str, list[float]], speed_mps: float = 0.0, turn: int = UNKNOWN_TURN) -> dict:
-    """Return how many are counted to which of the two lanes; `turn` is announced by the first."""
-    town = build_fork()
+def run(
+    town: Network,
+    queues: dict[str, list[float]],
+    speed_mps: float = 0.0,
+    turn: int = UNKNOWN_TURN,
+) -> HorizonTeam:
+    """Return a team that has decided once; the first vehicle upstream announces `turn`."""
     assert town.lanes is not None
     team = HorizonTeam(town, TWINS, Sensing.INTENTIONS)
     batch = build_batch(town, queues)
@@ -47,6 +53,12 @@ def count(queues: dict[str, list[float]], speed_mps: float = 0.0, turn: int = UN
     speeds[first], turns[first] = speed_mps, turn
     batch = replace(batch, speed_mps=speeds, turn=turns)
     team.decide([replace(one, lanes=batch) for one in observe(town, "AA", {})])
+    return team
+
+
+def count(queues: dict[str, list[float]], speed_mps: float = 0.0, turn: int = UNKNOWN_TURN) -> dict:
+    """Return how many are counted to which of the two lanes."""
+    team = run(build_fork(), queues, speed_mps, turn)
     names = list_stop_lanes(team._joined)
     return {x: int(team._queues.length[names.index(x)]) for x in ("Lmain_0", "Lside_0")}
 
@@ -71,3 +83,15 @@ def test_whose_turn_is_known_blocks_the_lane_only_if_he_needs_the_one_that_is_fu
     queues = {"Lmain_0": [1.0, 8.5], "up_0": STANDING}
     assert count(queues, turn=turns["Lmain_0"]) == {"Lmain_0": 5, "Lside_0": 0}
     assert count(queues, turn=turns["Lside_0"])["Lside_0"] > 0
+
+
+def test_who_waits_for_a_full_lane_keeps_the_turn_that_he_announces() -> None:
+    """Of the main lane two ways lead between and one turns off, which is the last to be dealt."""
+    town = build_fork(off="Laway")
+    assert town.lanes is not None
+    turn = town.lanes.exits.index("Laway")
+    queues = {"Lmain_0": [1.0, 8.5], "up_0": STANDING}
+    team = run(town, queues, turn=turn)
+    lane = list_stop_lanes(team._joined).index("Lmain_0")
+    third = team._queues.way[lane, 2]
+    assert town.lanes.exits[team._layout.way_exit[third]] == "Laway"

@@ -128,18 +128,18 @@ def test_phases_of_both_are_green_since_the_later_start_and_red_since_the_last_e
     town = build_twins_town(12.0)
     (one,) = join(town)
     read = one.build_reader()
-    seen = observe(town, "AB", {})
-    seen[0].green_s["main"] = 7.0  # type: ignore[index]
-    stage, green_s, red_s = read(seen)
+    left, right = observe(town, "AB", {})
+    left = replace(left, green_s={**left.green_s, "main": 7.0})
+    stage, green_s, red_s = read([left, right])
     at = {phase.id: i for i, phase in enumerate(one.junction.phases)}
     assert one.junction.stages[stage].id == "A|B"
     assert (green_s[at["main+left"]], red_s[at["main+left"]]) == (7.0, 0.0)
-    seen = observe(town, "CC", {})
-    seen[1].red_s["left"] = 3.0  # type: ignore[index]
-    assert seen[0].red_s["main"] == 20.0
-    _, green_s, red_s = read(seen)
+    left, right = observe(town, "CC", {})
+    assert left.red_s["main"] == 20.0
+    right = replace(right, red_s={**right.red_s, "left": 3.0})
+    _, green_s, red_s = read([left, right])
     assert (green_s[at["main+left"]], red_s[at["main+left"]]) == (0.0, 3.0)
-    assert read([seen[0], replace(seen[1], stage=None)])[0] == -1
+    assert read([left, replace(right, stage=None)])[0] == -1
 
 
 def test_junctions_with_room_for_more_between_them_stay_apart() -> None:

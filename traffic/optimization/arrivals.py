@@ -154,6 +154,7 @@ def gather(layout, roads, queues, flow, starts, position_m, speed_mps, turn, rat
                 if turn[v] == LEAVES:
                     continue
                 if full >= 0:  # whichever way it wants, it leaves after those who block it
+                    serves = _find_way(layout, roads.target[full], turn[v]) >= 0
                     _place(
                         layout,
                         roads,
@@ -162,7 +163,7 @@ def gather(layout, roads, queues, flow, starts, position_m, speed_mps, turn, rat
                         full + 1,
                         position_m[v],
                         speed_mps[v],
-                        UNKNOWN_TURN,
+                        turn[v] if serves else UNKNOWN_TURN,
                     )
                 else:
                     _place(layout, roads, queues, first, last, position_m[v], speed_mps[v], turn[v])
@@ -192,7 +193,9 @@ def _find_full(layout, roads, queues, i, position_m, speed_mps, turn):  # type: 
             full = k
         else:
             is_free = True
-    return full if is_free == (turn == UNKNOWN_TURN) else -1
+    if turn == UNKNOWN_TURN:
+        return full if is_free else -1  # were all of them full, it might want any
+    return -1 if is_free else full
 
 
 @compiled

@@ -52,6 +52,7 @@ class Joined:
             for need in self.phases:
                 parts = [(one, p) for one, p in zip(seen, need, strict=True) if p is not None]
                 reds_s = [one.red_s[p] for one, p in parts if one.red_s[p] > 0]
+                # Since the later end: that signal's amber is to pass before it may return.
                 red_s.append(min(reds_s, default=0.0))
                 green_s.append(0.0 if reds_s else min(one.green_s[p] for one, p in parts))
             shown = tuple(one.stage for one in seen if one.stage is not None)

@@ -22,24 +22,23 @@ def join_junctions(network: Network, lanes: LaneMap, junctions: Sequence[str]) -
     """
     owner = {way.from_lane: id_ for id_ in junctions for way in lanes.ways[id_]}
     near = {
-        (id_, owner[way.to_lane])
+        id_: {
+            owner[way.to_lane]
+            for way in lanes.ways[id_]
+            if way.to_lane in owner and _is_short(lanes, way.to_lane)
+        }
         for id_ in junctions
-        for way in lanes.ways[id_]
-        if way.to_lane in owner and _is_short(lanes, way.to_lane)
     }
+    order = {id_: i for i, id_ in enumerate(junctions)}
     planned: list[Joined] = []
     done: set[str] = set()
     for id_ in junctions:
         if id_ in done:
             continue
-        twin = next(
-            (k for k in junctions if k not in done and k != id_ and {(id_, k), (k, id_)} <= near),
-            None,
-        )
-        joined = None
-        if twin is not None:
-            joined = _join(network, lanes, (id_, twin))
-        if twin is None or joined is None:
+        twins = [k for k in near[id_] - done - {id_} if id_ in near[k]]
+        twin = min(twins, key=order.__getitem__, default=None)
+        joined = None if twin is None else _join(network, lanes, (id_, twin))
+        if joined is None:
             joined = keep_junction(network.junctions[id_], lanes.ways[id_])
         done |= {member.id for member in joined.members}
         planned.append(joined)
