@@ -61,8 +61,10 @@ def _place_at_approach(
     length_m = sum(links[link].length_m for link in approach.links)
     places = [(DetectorKind.STOP_LINE, min(STOP_LINE_M, length_m / 2))]
     if length_m >= NEAREST_ADVANCE_M + 1.0:
-        # A link end within reach of 40 to 60 m is no place for a loop; 50 m back it is, or less.
-        places.append((DetectorKind.ADVANCE, min(ADVANCE_M, length_m - 1.0)))
+        # Upstream of a node it would miss all who come from its other arms.
+        last_m = links[approach.links[-1]].length_m
+        room_m = last_m if last_m >= NEAREST_ADVANCE_M + 1.0 else length_m
+        places.append((DetectorKind.ADVANCE, min(ADVANCE_M, room_m - 1.0)))
     if length_m - TAIL_M >= NEAREST_TAIL_M:
         places.append((DetectorKind.TAIL, length_m - TAIL_M))
     for kind, back_m in places:

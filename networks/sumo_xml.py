@@ -338,7 +338,10 @@ def _walk_upstream(
         if not before:
             break
         ways = net.getEdge(head.id).getIncoming()
-        lanes = {edge.getID(): len(connections) for edge, connections in ways.items()}
+        lanes = {
+            edge.getID(): (len(connections), edge.getLaneNumber())
+            for edge, connections in ways.items()
+        }
         chain.insert(0, max(sorted(before), key=lanes.__getitem__))
     return tuple(chain)
 

@@ -147,6 +147,67 @@ def test_a_loop_counts_for_the_stop_lines_of_its_own_approach_only() -> None:
     assert ground.gate_m.tolist() == [10.0 + 5.0 + 300.0]
 
 
+@pytest.mark.parametrize("is_forked", [False, True])
+def test_a_stop_line_loop_on_a_joint_before_the_lane_counts_unless_the_way_forks(
+    is_forked: bool,
+) -> None:
+    """Where the last link is shorter than 4 m, the loop lies on the one before it."""
+    network = build_street("stop")
+    lanes = network.lanes
+    assert lanes is not None
+    joint = Lane("up_0", "up", 0, 100.0, 14.0, 0.0, (("s1_0", 5.0), ("s1_1", 6.0))[: 1 + is_forked])
+    (way,) = [way for way in lanes.ways["J1"] if way.from_lane == "s1_0"]
+    beside = replace(lanes.lanes["s1_0"], id="s1_1", index=1)
+    ways = (*lanes.ways["J1"], replace(way, from_lane="s1_1")) if is_forked else lanes.ways["J1"]
+    loop = Detector("stop", DetectorKind.STOP_LINE, "up", 0, 98.0, "s1_in")
+    network = replace(
+        network,
+        links={**network.links, "up": replace(network.links["s1"], id="up", length_m=100.0)},
+        lanes=LaneMap(
+            {**lanes.lanes, "up_0": joint} | ({"s1_1": beside} if is_forked else {}),
+            {**lanes.ways, "J1": ways},
+        ),
+        detectors={**network.detectors, "stop": loop},
+    )
+    assert network.lanes is not None
+    junctions = join_junctions(network, network.lanes, ("J1",))
+    view = LoopView(network, network.lanes, junctions)
+    place = list_stop_lanes(junctions).index("s1_0")
+    assert ("stop" in view.loops) == (not is_forked)
+    assert view._ground.stop_m[place] == (0.0 if is_forked else 2.0 + 5.0 + 300.0)
+
+
+def test_a_queue_grows_behind_one_who_stands_where_vehicles_come_unannounced() -> None:
+    """Ten a round of 100 s come from a side road past the advance loop: as many queue next time.
+
+    A steady flow makes 10 / 300 s a second of what is learned in each round; in the fourth that is
+    some 0.08 a second, so two or three queue behind the first in 40 s of red.
+    """
+    street = Street("stop", "advance")
+    for _ in range(3):
+        for second in range(100):
+            leaves = second < 40 and second % 4 == 0
+            street.tell(second < 40, {"stop": float(leaves)}, {"stop": 0.5 * leaves})
+    assert [len(street.tell(False, on={"stop": 1.0})) for _ in range(40)][-1] in {3, 4}
+    assert len(street.tell(True, on={"stop": 1.0})) in {3, 4}
+    for _ in range(20):
+        seen = street.tell(True)
+    assert seen == []
+
+
+def test_errors_of_what_is_imagined_grow_no_queue() -> None:
+    """Two of eleven a round were not announced: unseen, 1.5 would queue in 150 s."""
+    street = Street("stop", "advance")
+    for _ in range(3):
+        for second in range(100):
+            enters = second < 40 and second % 4 == 0 and second > 0
+            leaves = second < 44 and second % 4 == 3
+            counts = {"advance": float(enters), "stop": float(leaves)}
+            on = {"advance": 0.3 * enters, "stop": 0.5 * leaves}
+            street.tell(second < 60, counts, on)
+    assert [len(street.tell(False, on={"stop": 1.0})) for _ in range(150)][-1] == 1
+
+
 def test_a_queue_builds_at_red_and_leaves_with_the_counts() -> None:
     """Five come over both loops and stand at their spacing, the first one on the loop."""
     street = Street("stop", "advance")

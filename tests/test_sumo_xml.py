@@ -19,7 +19,7 @@ from networks.sumo_signals import Signals, build_signals
 from networks.sumo_xml import read_network, read_programs, require_signals
 from traffic.control import Aspect
 from traffic.interlock import Interlock
-from traffic.model import DetectorKind, Intergreen, Link, ModelError
+from traffic.model import Approach, DetectorKind, Intergreen, Link, ModelError
 
 LETTERS = {Aspect.RED: "r", Aspect.AMBER: "y", Aspect.GREEN: "G", Aspect.PERMISSIVE: "g"}
 
@@ -242,6 +242,49 @@ def test_an_approach_is_walked_upstream_of_a_lane_shorter_than_a_car(tmp_path: P
     assert (by_kind[DetectorKind.TAIL].link, by_kind[DetectorKind.TAIL].position_m) == ("far", 10.0)
     assert network.origin == (106.6, 29.6)
     assert compiled.signal_indices["j"] == {"p0": (0,), "p1": (1,)}
+
+
+def test_the_advance_loop_lies_where_all_arms_of_the_node_upstream_have_met() -> None:
+    """Of 45 m before the stop line, one short of the node; of 30 m there is too little room."""
+    for last_m, link, position_m in ((45.0, "near", 1.0), (30.0, "far", 80.0)):
+        links = {
+            "far": Link("far", "a", "b", 100.0, 1, 13.9, ((0.0, 0.0), (1.0, 0.0))),
+            "near": Link("near", "b", "c", last_m, 1, 13.9, ((1.0, 0.0), (2.0, 0.0))),
+        }
+        approach = Approach("near", "J", ("far", "near"), ("p",), 1, 100.0 + last_m, {"p": (0,)})
+        placed = place_loops(links, {"far": (0,), "near": (0,)}, [], {"near": approach}, [])
+        (loop,) = [d for d in placed.values() if d.kind is DetectorKind.ADVANCE]
+        assert (loop.link, loop.position_m) == (link, position_m)
+
+
+@pytest.mark.parametrize("is_wide_first", [True, False])
+def test_a_short_approach_is_walked_up_the_wider_of_two_roads(
+    tmp_path: Path, is_wide_first: bool
+) -> None:
+    """One lane of each leads on."""
+    wide, narrow = ("a_road", "z_road") if is_wide_first else ("z_road", "a_road")
+    nodes = (
+        Node("w", -400, 0),
+        Node("s", -40, -300),
+        Node("joint", -40, 0),
+        Node("j", 0, 0, "traffic_light"),
+        Node("b", 300, 0),
+        Node("n", 0, 300),
+    )
+    edges = (
+        Edge(wide, "w", "joint", 2, 13.9),
+        Edge(narrow, "s", "joint", 1, 13.9),
+        Edge("near", "joint", "j", 2, 13.9),
+        Edge("side", "n", "j", 1, 13.9),
+        Edge("out", "j", "b", 2, 13.9),
+    )
+    links = (Connection("near", "out", 0, 0), Connection("side", "out", 0, 0))
+    program = PlainProgram(
+        "j", links, ((20, "Gr"), (3, "yr"), (2, "rr"), (20, "rG"), (3, "ry"), (2, "rr")), 7.0
+    )
+    ways = (Connection(wide, "near", 1, 1), Connection(narrow, "near", 0, 0), *links)
+    net_file = compile_roads(Roads(nodes, edges, ways, (program,)), tmp_path, "wide")
+    assert read_network(net_file, "wide").network.approaches["near"].links == (wide, "near")
 
 
 def test_our_clock_is_the_simulators(tmp_path: Path) -> None:

@@ -41,6 +41,7 @@ class Ground(NamedTuple):
     advance: NDArray[np.int32]  # L, gate that a vehicle passes last, -1 where there is none
     tail: NDArray[np.int32]  # L, gate at the far end, -1 where there is none
     end_m: NDArray[np.float64]  # L, from the upstream end of the approach to the stop line
+    is_between: NDArray[np.bool_]  # L, between two signals that are planned as one
     gate_loop: NDArray[np.int32]  # K
     gate_m: NDArray[np.float64]  # K, to the stop line
     gate_is_tail: NDArray[np.bool_]  # K
@@ -65,6 +66,10 @@ class Memory(NamedTuple):
     covered_s: NDArray[np.float64]  # D, since somebody came to stand there
     rate: NDArray[np.float64]  # G, arrivals a second
     grown: NDArray[np.float64]  # G, part of a vehicle that has arrived unseen
+    unseen: NDArray[np.float64]  # L, a second, counted at the stop line but announced by no loop
+    hidden: NDArray[np.float64]  # L, part of a vehicle that has queued unseen
+    gap_s: NDArray[np.float64]  # L, since somebody was on the stop-line loop
+    is_queued: NDArray[np.bool_]  # L, somebody stood at red, and no gap has come since
     is_open: NDArray[np.bool_]  # L, somebody of the lane has green
     stop_good: NDArray[np.bool_]  # L, its stop-line loop can be trusted
     advance_good: NDArray[np.bool_]  # L
@@ -84,6 +89,10 @@ def build_memory(ground: Ground, loops: int) -> Memory:
         np.zeros(loops),
         np.zeros(groups),
         np.zeros(groups),
+        np.zeros(lanes),
+        np.zeros(lanes),
+        np.zeros(lanes),
+        np.zeros(lanes, dtype=np.bool_),
         np.zeros(lanes, dtype=np.bool_),
         np.zeros(lanes, dtype=np.bool_),
         np.zeros(lanes, dtype=np.bool_),

@@ -84,12 +84,14 @@ def merge_signals(
     members: Sequence[Junction],
     phases: Mapping[Need, Phase],
     pairs: Sequence[tuple[Stage, ...]],
-    through: Sequence[Need],
+    through: Sequence[tuple[Need, int]],
+    is_seen: bool,
 ) -> Junction:
     """Return the signals of two junctions as one, with the phases that `phases` makes of theirs.
 
-    No stage may be entered that lets somebody over the road between who has to give way at its end:
-    he would wait there.
+    `through` tells of the ways over the road between, and at which member each ends. No stage may
+    be entered that lets somebody over it who has to give way at its end: he would wait there. Where
+    nobody sees who does wait there, neither may one follow in which the last of them would.
     """
     stages = [_merge_stages(pair, phases) for pair in pairs]
     intergreens: dict[tuple[str, str], Intergreen] = {}
@@ -102,12 +104,13 @@ def merge_signals(
             ]
             if times:
                 intergreens[lost.id, gained.id] = max(times, key=lambda time: time.total_s)
-    waiting = {phases[need].id for need in through}
+    waiting = {phases[need].id for need, _ in through}
     successors = {
         stages[i].id: frozenset(
             stage.id
             for stage, after in zip(stages, pairs, strict=True)
             if not waiting & stage.permissive
+            and (is_seen or before == after or _lets_leave(before, after, through))
             and all(
                 a == b or junction.successors is None or b.id in junction.successors[a.id]
                 for junction, a, b in zip(members, before, after, strict=True)
@@ -122,6 +125,17 @@ def merge_signals(
         frozenset(frozenset(pair) for pair in intergreens),
         intergreens,
         successors,
+    )
+
+
+def _lets_leave(
+    before: Sequence[Stage], after: Sequence[Stage], through: Sequence[tuple[Need, int]]
+) -> bool:
+    """Whether nobody let in over the road between is to give way at its end in the next stage."""
+    return not any(
+        need[end] in after[end].permissive
+        and all(phase in stage.green for stage, phase in zip(before, need, strict=True))
+        for need, end in through
     )
 
 

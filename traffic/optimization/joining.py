@@ -14,9 +14,12 @@ LEAST_GREEN_S = 1.0  # of a way over two stop lines: their phases have their own
 Place = tuple[int, int]  # which of the two, which of its ways
 
 
-def join_junctions(network: Network, lanes: LaneMap, junctions: Sequence[str]) -> list[Joined]:
+def join_junctions(
+    network: Network, lanes: LaneMap, junctions: Sequence[str], is_seen: bool = True
+) -> list[Joined]:
     """Return the junctions to plan: pairs of near ones as one, all others for themselves.
 
+    `is_seen` tells whether somebody sees who stands on the roads between near ones.
     A junction that is near to several is joined to the first of them; a pair stays apart if one of
     its phases could never be shown.
     """
@@ -37,7 +40,7 @@ def join_junctions(network: Network, lanes: LaneMap, junctions: Sequence[str]) -
             continue
         twins = [k for k in near[id_] - done - {id_} if id_ in near[k]]
         twin = min(twins, key=order.__getitem__, default=None)
-        joined = None if twin is None else _join(network, lanes, (id_, twin))
+        joined = None if twin is None else _join(network, lanes, (id_, twin), is_seen)
         if joined is None:
             joined = keep_junction(network.junctions[id_], lanes.ways[id_])
         done |= {member.id for member in joined.members}
@@ -49,7 +52,7 @@ def _is_short(lanes: LaneMap, lane: str) -> bool:
     return lanes.lanes[lane].length_m < SHORT_M
 
 
-def _join(network: Network, lanes: LaneMap, ids: tuple[str, str]) -> Joined | None:
+def _join(network: Network, lanes: LaneMap, ids: tuple[str, str], is_seen: bool) -> Joined | None:
     """Return two junctions as one, or None if then a phase could never be shown."""
     members = tuple(network.junctions[id_] for id_ in ids)
     way_at = {(m, i): way for m, id_ in enumerate(ids) for i, way in enumerate(lanes.ways[id_])}
@@ -59,7 +62,7 @@ def _join(network: Network, lanes: LaneMap, ids: tuple[str, str]) -> Joined | No
         for m, junction in enumerate(members)
         for phase in junction.phases
     }
-    through: list[Need] = []
+    through: list[tuple[Need, int]] = []
     needs = []
     for route in routes:
         need = _need({m: way_at[m, i].phase for m, i in route})
@@ -69,9 +72,10 @@ def _join(network: Network, lanes: LaneMap, ids: tuple[str, str]) -> Joined | No
             moves = (Movement("through", link, way_at[route[-1]].to_link),)
             name = "+".join(str(part) for part in need)
             phases[need] = Phase(name, moves, LEAST_GREEN_S, float("inf"), float("inf"))
-            through.append(need)
+        if None not in need and (need, route[-1][0]) not in through:
+            through.append((need, route[-1][0]))
     pairs = list(product(*(junction.stages for junction in members)))
-    junction = merge_signals(members, phases, pairs, through)
+    junction = merge_signals(members, phases, pairs, through, is_seen)
     if not _shows_all(junction):
         return None
     firsts = [way_at[route[0]] for route in routes]
@@ -140,7 +144,16 @@ def _list_foes(
 
 
 def _shows_all(junction: Junction) -> bool:
-    """Whether the stages that may be entered show every phase."""
-    entered = {id_ for own in (junction.successors or {}).values() for id_ in own}
-    shown = {phase for stage in junction.stages if stage.id in entered for phase in stage.green}
-    return shown == {phase.id for phase in junction.phases}
+    """Whether all phases are shown by the stages that may be reached from each one."""
+    after = junction.successors or {}
+    green = {stage.id: stage.green for stage in junction.stages}
+    phases = {phase.id for phase in junction.phases}
+    for first in green:
+        reached: set[str] = set()
+        open_ = set(after[first])
+        while open_:
+            reached |= open_
+            open_ = {id_ for stage in open_ for id_ in after[stage]} - reached
+        if {phase for stage in reached for phase in green[stage]} != phases:
+            return False
+    return True

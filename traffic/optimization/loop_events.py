@@ -20,6 +20,8 @@ from traffic.optimization.imagined import (
 
 FULL_SHARE = 0.99  # of a second that somebody stood on a loop
 COVERED_S = 3  # that a loop is stood on, until a queue reaches it
+GAP_S = 2.0  # at a stop line in green, after which nobody queues any more
+UNSEEN_SHARE = 0.25  # of those counted at a stop line: fewer are errors of what is imagined
 NEIGHBOR_M = 20.0  # a lane change between advance loop and stop line
 EARLY_M, EARLY_SHARE = 20.0, 0.2  # before the advance loop, of the way there, that it may yet be
 FORGET_S = 300.0  # time constant of what is learned
@@ -50,8 +52,8 @@ def _pass_stop(ground, mem, lane, count, occupancy, speed_mps):  # type: ignore[
         own = _find_first(ground, mem, lane)
         if own >= 0:
             drop(mem, lane, own)
-        else:
-            _take_from_neighbor(ground, mem, lane)
+        elif not _take_from_neighbor(ground, mem, lane):
+            mem.unseen[lane] += 1.0 / FORGET_S
         going_mps = speed_mps if not np.isnan(speed_mps) else 0.3 * ground.free_mps[lane]
         push(mem, lane, ground.stop_m[lane], going_mps, COUNTED)
         is_on = True
@@ -67,7 +69,7 @@ def _pass_stop(ground, mem, lane, count, occupancy, speed_mps):  # type: ignore[
 
 @compiled
 def _take_from_neighbor(ground, mem, lane):  # type: ignore[no-untyped-def]
-    """Remove the one that is most overdue, or else nearest, in a lane beside."""
+    """Remove the one that is most overdue, or else nearest, in a lane beside, if there is one."""
     group = ground.lane_group[lane]
     best, best_k, best_m = -1, -1, np.inf
     for i in range(ground.group0[group], ground.group0[group + 1]):
@@ -80,6 +82,36 @@ def _take_from_neighbor(ground, mem, lane):  # type: ignore[no-untyped-def]
             best, best_k, best_m = other, k, far_m
     if best >= 0:
         drop(mem, best, best_k)
+    return best >= 0
+
+
+@compiled
+def _grow_unseen(ground, mem, lane, occupancy):  # type: ignore[no-untyped-def]
+    """Behind one who stood at red, until a gap, those too have queued whom no loop announces."""
+    mem.unseen[lane] *= 1.0 - 1.0 / FORGET_S
+    mem.gap_s[lane] = mem.gap_s[lane] + 1.0 if occupancy == 0.0 else 0.0
+    if not mem.is_open[lane]:
+        mem.is_queued[lane] |= mem.covered_s[ground.stop_loop[lane]] >= COVERED_S
+    elif mem.gap_s[lane] >= GAP_S:
+        mem.is_queued[lane] = False
+    is_few = mem.unseen[lane] * FORGET_S < UNSEEN_SHARE * mem.crossed[lane]
+    if ground.is_between[lane] or is_few or not mem.is_queued[lane]:
+        return
+    mem.hidden[lane] += mem.unseen[lane]
+    if mem.hidden[lane] < 1.0:
+        return
+    mem.hidden[lane] -= 1.0
+    back_m, k = STAND_M, 0
+    while k < mem.size[lane] and mem.stage[lane, k] != COMING:
+        if mem.speed_mps[lane, k] >= 1.0 and not mem.is_open[lane]:
+            break
+        back_m = mem.back_m[lane, k] + SPACING_M
+        k += 1
+    end_m = ground.end_m[lane]
+    if mem.advance_good[lane]:
+        end_m = ground.gate_m[ground.advance[lane]]
+    if back_m <= end_m:
+        push(mem, lane, back_m, 0.0, INSIDE)
 
 
 @compiled
@@ -213,6 +245,7 @@ def pass_second(ground, mem, count, occupancy, speed_mps, good, red_s):  # type:
         if mem.stop_good[lane]:
             d = ground.stop_loop[lane]
             _pass_stop(ground, mem, lane, count[d], occupancy[d], speed_mps[d])
+            _grow_unseen(ground, mem, lane, occupancy[d])
     for is_tail in (False, True):
         for gate in range(ground.gate_loop.size):
             d = ground.gate_loop[gate]

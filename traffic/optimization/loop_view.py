@@ -27,6 +27,13 @@ class _Gate(NamedTuple):
     weight: Mapping[int, float]
 
 
+class _Stop(NamedTuple):
+    """A loop of one lane at a stop line, on a joint before it where the lane itself has no room."""
+
+    detector: Detector
+    to_m: float
+
+
 class LoopView:
     """Vehicles between loops and stop lines, moved and corrected second by second.
 
@@ -37,7 +44,9 @@ class LoopView:
     def __init__(self, network: Network, lanes: LaneMap, junctions: Sequence[Joined]) -> None:
         stop_lanes = list_stop_lanes(junctions)
         stops, gates = _find_loops(network, lanes, junctions, stop_lanes)
-        names = sorted({loop.id for loop in stops.values()} | {gate.detector.id for gate in gates})
+        names = sorted(
+            {stop.detector.id for stop in stops.values()} | {gate.detector.id for gate in gates}
+        )
         self.loops = frozenset(names)
         self._names = tuple(names)
         self._ground = _build_ground(network, lanes, junctions, stops, gates, names)
@@ -87,11 +96,11 @@ class LoopView:
 
 def _find_loops(
     network: Network, lanes: LaneMap, junctions: Sequence[Joined], stop_lanes: Sequence[str]
-) -> tuple[dict[int, Detector], list[_Gate]]:
+) -> tuple[dict[int, _Stop], list[_Gate]]:
     """Return stop-line loops by lane, and the loops upstream, those nearer to it first."""
     ours = {member.id for one in junctions for member in one.members}
     at = {lane: i for i, lane in enumerate(stop_lanes)}
-    stops: dict[int, Detector] = {}
+    stops: dict[int, _Stop] = {}
     gates = []
     beside: dict[str, list[str]] = {}
     for lane in stop_lanes:
@@ -103,15 +112,15 @@ def _find_loops(
         approach = network.approaches[detector.approach]
         if approach.junction not in ours:
             continue
+        found = {
+            at[x]: m - detector.position_m
+            for x, m in find_stops(lanes, lane)
+            if x in at and lanes.lanes[x].link == approach.links[-1]
+        }
         if detector.kind is DetectorKind.STOP_LINE:
-            if lane in at:
-                stops[at[lane]] = detector
+            if len(found) == 1:  # before a fork nobody knows for which lane it has counted
+                stops.update(dict.fromkeys(found, _Stop(detector, *found.values())))
         elif detector.kind in BESIDE:
-            found = {
-                at[x]: m - detector.position_m
-                for x, m in find_stops(lanes, lane)
-                if x in at and lanes.lanes[x].link == approach.links[-1]
-            }
             weight = dict.fromkeys(found, 1.0)
             if lane in at and BESIDE[detector.kind] > 0:
                 for mate in beside[detector.link]:  # as far away as its own lane
@@ -128,7 +137,7 @@ def _build_ground(
     network: Network,
     lanes: LaneMap,
     junctions: Sequence[Joined],
-    stops: Mapping[int, Detector],
+    stops: Mapping[int, _Stop],
     gates: Sequence[_Gate],
     names: Sequence[str],
 ) -> Ground:
@@ -149,6 +158,7 @@ def _build_ground(
             known = phases.setdefault(way.from_lane, [])
             known.append(-1 if phase is None else number[phase])
         first += len(number)
+    between = {lane for one in junctions for lane in one.over}
     length_m = np.array([lanes.lanes[lane].length_m for lane in stop_lanes])
     last = {kind: np.full(len(stop_lanes), -1, dtype=np.int32) for kind in BESIDE}
     for k, gate in enumerate(gates):
@@ -171,18 +181,14 @@ def _build_ground(
         pack_offsets([len(phases[lane]) for lane in stop_lanes]),
         np.array([p for lane in stop_lanes for p in phases[lane]], dtype=np.int32),
         np.array(
-            [loop_at[stops[i].id] if i in stops else -1 for i in range(len(stop_lanes))],
+            [loop_at[stops[i].detector.id] if i in stops else -1 for i in range(len(stop_lanes))],
             dtype=np.int32,
         ),
-        np.array(
-            [
-                length_m[i] - stops[i].position_m if i in stops else 0.0
-                for i in range(len(stop_lanes))
-            ]
-        ),
+        np.array([stops[i].to_m if i in stops else 0.0 for i in range(len(stop_lanes))]),
         last[DetectorKind.ADVANCE],
         last[DetectorKind.TAIL],
         end_m,
+        np.array([lane in between for lane in stop_lanes], dtype=np.bool_),
         np.array([loop_at[gate.detector.id] for gate in gates], dtype=np.int32),
         np.array([min(gate.to_m.values()) for gate in gates], dtype=np.float64),
         np.array([gate.detector.kind is DetectorKind.TAIL for gate in gates], dtype=np.bool_),
