@@ -180,19 +180,32 @@ def test_a_stop_line_loop_on_a_joint_before_the_lane_counts_unless_the_way_forks
 def test_a_queue_grows_behind_one_who_stands_where_vehicles_come_unannounced() -> None:
     """Ten a round of 100 s come from a side road past the advance loop: as many queue next time.
 
-    A steady flow makes 10 / 300 s a second of what is learned in each round; in the fourth that is
-    some 0.08 a second, so two or three queue behind the first in 40 s of red.
+    Of 40, as ten are taken to have been announced at first, 30 were not. The flow is learned, and
+    fades, with 300 s: after c counts it is c / 300 a second, less and less in a long red.
     """
     street = Street("stop", "advance")
     for _ in range(3):
         for second in range(100):
             leaves = second < 40 and second % 4 == 0
             street.tell(second < 40, {"stop": float(leaves)}, {"stop": 0.5 * leaves})
-    assert [len(street.tell(False, on={"stop": 1.0})) for _ in range(40)][-1] in {3, 4}
-    assert len(street.tell(True, on={"stop": 1.0})) in {3, 4}
+    counts = 10 * sum(np.exp(-ago_s / 300.0) for ago_s in (80, 180, 280))
+    seen = [len(street.tell(False, on={"stop": 1.0})) for _ in range(150)]
+    for until_s in (40, 80, 149):
+        queued = 30 / 40 * counts * (1.0 - np.exp(-until_s / 300.0))
+        assert seen[until_s] == pytest.approx(1 + queued, abs=1.0)
     for _ in range(20):
-        seen = street.tell(True)
-    assert seen == []
+        left = street.tell(True)
+    assert left == []
+
+
+def test_a_lane_is_taken_to_be_full_where_unannounced_vehicles_still_leave_as_green_ends() -> None:
+    """One leaves each second: no gap. Six and the one on the loop fill 50 m."""
+    street = Street("stop", "advance")
+    for second in range(20):
+        leaves = second >= 5
+        street.tell(second >= 5, {"stop": float(leaves)}, {"stop": 0.9 if leaves else 1.0})
+    street.tell(True, {"stop": 1.0}, {"stop": 0.9}, speed_mps=3.0)
+    assert len(street.tell(False, on={"stop": 1.0})) in {6, 7}
 
 
 def test_errors_of_what_is_imagined_grow_no_queue() -> None:

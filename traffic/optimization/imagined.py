@@ -22,6 +22,7 @@ LATE_GREEN_S = 3.0  # overdue at the stop line in green, until it vanishes
 LATE_RED_S = 8.0
 LATE_ADVANCE_S = 4.0
 QUEUE_SHARE = 0.4  # of the way from the advance loop: who stands so far back may have others behind
+FIRST_VEH = 10.0  # taken to have been announced before anything is learned
 COMING, INSIDE, COUNTED = 0, 1, 2  # before the advance loop; past it; at the stop-line loop
 
 
@@ -66,7 +67,8 @@ class Memory(NamedTuple):
     covered_s: NDArray[np.float64]  # D, since somebody came to stand there
     rate: NDArray[np.float64]  # G, arrivals a second
     grown: NDArray[np.float64]  # G, part of a vehicle that has arrived unseen
-    unseen: NDArray[np.float64]  # L, a second, counted at the stop line but announced by no loop
+    counted: NDArray[np.float64]  # L, vehicles that the share is of
+    unseen: NDArray[np.float64]  # L, share counted at the stop line but announced by no loop
     hidden: NDArray[np.float64]  # L, part of a vehicle that has queued unseen
     gap_s: NDArray[np.float64]  # L, since somebody was on the stop-line loop
     is_queued: NDArray[np.bool_]  # L, somebody stood at red, and no gap has come since
@@ -89,6 +91,7 @@ def build_memory(ground: Ground, loops: int) -> Memory:
         np.zeros(loops),
         np.zeros(groups),
         np.zeros(groups),
+        np.full(lanes, FIRST_VEH),
         np.zeros(lanes),
         np.zeros(lanes),
         np.zeros(lanes),

@@ -20,8 +20,10 @@ from traffic.optimization.imagined import (
 
 FULL_SHARE = 0.99  # of a second that somebody stood on a loop
 COVERED_S = 3  # that a loop is stood on, until a queue reaches it
+LEFT_M = 60.0  # a queue may reach from the stop line when its green ends without a gap
 GAP_S = 2.0  # at a stop line in green, after which nobody queues any more
-UNSEEN_SHARE = 0.25  # of those counted at a stop line: fewer are errors of what is imagined
+UNSEEN_OF_VEH = 60.0  # at a stop line, the last ones, of which a share was not announced
+UNSEEN_SHARE = 0.37  # fewer are errors of what is imagined, or too few to matter
 NEIGHBOR_M = 20.0  # a lane change between advance loop and stop line
 EARLY_M, EARLY_SHARE = 20.0, 0.2  # before the advance loop, of the way there, that it may yet be
 FORGET_S = 300.0  # time constant of what is learned
@@ -52,8 +54,9 @@ def _pass_stop(ground, mem, lane, count, occupancy, speed_mps):  # type: ignore[
         own = _find_first(ground, mem, lane)
         if own >= 0:
             drop(mem, lane, own)
-        elif not _take_from_neighbor(ground, mem, lane):
-            mem.unseen[lane] += 1.0 / FORGET_S
+        is_known = own >= 0 or _take_from_neighbor(ground, mem, lane)
+        mem.counted[lane] = min(UNSEEN_OF_VEH, mem.counted[lane] + 1.0)
+        mem.unseen[lane] += ((0.0 if is_known else 1.0) - mem.unseen[lane]) / mem.counted[lane]
         going_mps = speed_mps if not np.isnan(speed_mps) else 0.3 * ground.free_mps[lane]
         push(mem, lane, ground.stop_m[lane], going_mps, COUNTED)
         is_on = True
@@ -86,18 +89,36 @@ def _take_from_neighbor(ground, mem, lane):  # type: ignore[no-untyped-def]
 
 
 @compiled
+def _queues_unseen(ground, mem, lane):  # type: ignore[no-untyped-def]
+    is_many = mem.unseen[lane] >= UNSEEN_SHARE
+    return is_many and mem.is_queued[lane] and not ground.is_between[lane]
+
+
+@compiled
+def _find_end_m(ground, mem, lane):  # type: ignore[no-untyped-def]
+    """How far from the stop line a queue may reach that no loop upstream tells of."""
+    return ground.gate_m[ground.advance[lane]] if mem.advance_good[lane] else ground.end_m[lane]
+
+
+@compiled
+def _fill_lane(mem, lane, end_m):  # type: ignore[no-untyped-def]
+    inside = count_inside(mem, lane)
+    while inside < int(end_m / SPACING_M) and mem.size[lane] < ROOM:
+        push(mem, lane, STAND_M + SPACING_M * inside, 0.0, INSIDE)
+        inside += 1
+
+
+@compiled
 def _grow_unseen(ground, mem, lane, occupancy):  # type: ignore[no-untyped-def]
     """Behind one who stood at red, until a gap, those too have queued whom no loop announces."""
-    mem.unseen[lane] *= 1.0 - 1.0 / FORGET_S
     mem.gap_s[lane] = mem.gap_s[lane] + 1.0 if occupancy == 0.0 else 0.0
     if not mem.is_open[lane]:
         mem.is_queued[lane] |= mem.covered_s[ground.stop_loop[lane]] >= COVERED_S
     elif mem.gap_s[lane] >= GAP_S:
         mem.is_queued[lane] = False
-    is_few = mem.unseen[lane] * FORGET_S < UNSEEN_SHARE * mem.crossed[lane]
-    if ground.is_between[lane] or is_few or not mem.is_queued[lane]:
+    if not _queues_unseen(ground, mem, lane):
         return
-    mem.hidden[lane] += mem.unseen[lane]
+    mem.hidden[lane] += mem.unseen[lane] * mem.crossed[lane] / FORGET_S
     if mem.hidden[lane] < 1.0:
         return
     mem.hidden[lane] -= 1.0
@@ -107,10 +128,7 @@ def _grow_unseen(ground, mem, lane, occupancy):  # type: ignore[no-untyped-def]
             break
         back_m = mem.back_m[lane, k] + SPACING_M
         k += 1
-    end_m = ground.end_m[lane]
-    if mem.advance_good[lane]:
-        end_m = ground.gate_m[ground.advance[lane]]
-    if back_m <= end_m:
+    if back_m <= _find_end_m(ground, mem, lane):
         push(mem, lane, back_m, 0.0, INSIDE)
 
 
@@ -199,9 +217,7 @@ def _fill(ground, mem, gate):  # type: ignore[no-untyped-def]
         if inside == 0 or mem.back_m[lane, inside - 1] < gate_m - SPACING_M:
             push(mem, lane, gate_m, 0.0, INSIDE)
     else:
-        while inside < int(gate_m / SPACING_M):
-            push(mem, lane, STAND_M + SPACING_M * inside, 0.0, INSIDE)
-            inside += 1
+        _fill_lane(mem, lane, gate_m)
 
 
 @compiled
@@ -234,7 +250,11 @@ def pass_second(ground, mem, count, occupancy, speed_mps, good, red_s):  # type:
         stands = good[d] and count[d] == 0 and occupancy[d] >= FULL_SHARE
         mem.covered_s[d] = mem.covered_s[d] + 1.0 if stands else 0.0
     for lane in range(lanes):
+        was_open = mem.is_open[lane]
         mem.is_open[lane] = is_open(ground, lane, red_s)
+        if was_open and not mem.is_open[lane] and _queues_unseen(ground, mem, lane):
+            # Whoever is left, nobody tells.
+            _fill_lane(mem, lane, min(LEFT_M, _find_end_m(ground, mem, lane)))
         mem.stop_good[lane] = ground.stop_loop[lane] >= 0 and good[ground.stop_loop[lane]]
         gate = ground.advance[lane]
         mem.advance_good[lane] = gate >= 0 and good[ground.gate_loop[gate]]
