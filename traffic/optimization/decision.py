@@ -89,6 +89,7 @@ def _decide(layout, weights, work, queues, heads, j, now_stage, green_s, red_s):
     for p in range(phases):
         start_s[p] = np.inf
         waits[p] = False
+        work.is_caught[p] = False
     for lane in range(layout.lane0[j], layout.lane0[j + 1]):
         if layout.is_joined[j]:
             stood_s = max(0.0, heads.stood_s[lane] - URGENT_AFTER_S)
@@ -99,6 +100,8 @@ def _decide(layout, weights, work, queues, heads, j, now_stage, green_s, red_s):
             p = layout.way_phase[queues.way[lane, 0]]
             if p >= 0:
                 waits[p] = True
+                if layout.is_between[lane] and queues.arrive_s[lane, 0] < weights.caught_s:
+                    work.is_caught[p] = True
     # When each green began, or will when the present change is through.
     settled_s = 0.0
     for p in range(phases):
@@ -154,10 +157,14 @@ def _decide(layout, weights, work, queues, heads, j, now_stage, green_s, red_s):
                 helps |= layout.green[green0 + s * phases + p] == 2
             if helps and layout.green[green0 + now_stage * phases + p] < 2:
                 longest, longest_s, least = p, heads.stood_s[lane], 2
+    if longest >= 0 and not _helps_any(layout, work, j, longest, least):
+        for p in range(phases):
+            if work.is_caught[p]:
+                longest, least = p, 2  # they leave first
     can_help = False
     for s in range(stages):
         if s != now_stage and layout.follows[layout.follows0[j] + now_stage * stages + s] == 1:
-            can_help |= longest >= 0 and layout.green[green0 + s * phases + longest] >= least
+            can_help |= longest >= 0 and _helps(layout, work, j, s, longest, least)
     is_due = longest >= 0 or layout.is_barred[layout.stage0[j] + now_stage]
     if not can_help:
         longest = -1  # whatever may follow comes before the stage that helps
@@ -175,6 +182,8 @@ def _decide(layout, weights, work, queues, heads, j, now_stage, green_s, red_s):
                 free = np.inf
         if longest >= 0 and layout.green[green0 + s * phases + longest] < least:
             free = np.inf
+        if not _clears(layout, work, j, s):
+            free = np.inf
         free_s[s] = free
     if is_due:
         # Overdue: the change comes as soon as it is lawful.
@@ -183,6 +192,31 @@ def _decide(layout, weights, work, queues, heads, j, now_stage, green_s, red_s):
             if s != now_stage and free_s[s] <= 0.0 and may_follow:
                 may_hold = False
     return plan_junction(layout, weights, work, j, now_stage, start_s, may_hold, free_s, queues)
+
+
+@compiled
+def _clears(layout, work, j, stage):  # type: ignore[no-untyped-def]
+    """Whether nobody who stands between two signals would have to give way in a stage."""
+    phases = layout.phase0[j + 1] - layout.phase0[j]
+    for p in range(phases):
+        if work.is_caught[p] and layout.green[layout.green0[j] + stage * phases + p] == 1:
+            return False
+    return True
+
+
+@compiled
+def _helps(layout, work, j, stage, phase, least):  # type: ignore[no-untyped-def]
+    phases = layout.phase0[j + 1] - layout.phase0[j]
+    shown = layout.green[layout.green0[j] + stage * phases + phase]
+    return shown >= least and _clears(layout, work, j, stage)
+
+
+@compiled
+def _helps_any(layout, work, j, phase, least):  # type: ignore[no-untyped-def]
+    for stage in range(layout.stage0[j + 1] - layout.stage0[j]):
+        if _helps(layout, work, j, stage, phase, least):
+            return True
+    return False
 
 
 @compiled

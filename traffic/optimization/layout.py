@@ -28,6 +28,7 @@ class Layout(NamedTuple):
     way_phase: NDArray[np.int32]  # W, -1 where no signal stops it
     way_line: NDArray[np.int32]  # W, the phase of its stop line, where more stop it after that
     way_over: NDArray[np.int32]  # W, lane that it leads over to a second stop line, or -1
+    is_between: NDArray[np.bool_]  # L, some way leads over this lane to a second stop line
     way_exit: NDArray[np.int32]  # W, position in LaneMap.exits
     lane_way0: NDArray[np.int32]  # L + 1, ways of each lane, in the city's numbers
     foe0: NDArray[np.int32]  # W + 1
@@ -94,6 +95,7 @@ def build_layout(lanes: LaneMap, junctions: Sequence[Joined], turns_s: float = 0
     """
     exits = {link: i for i, link in enumerate(lanes.exits)}
     at = {lane: i for i, lane in enumerate(list_stop_lanes(junctions))}
+    between = {lane for one in junctions for lane in one.over}
     sizes: dict[str, list[int]] = {name: [] for name in ("lane", "way", "phase", "stage")}
     way_lane, way_phase, way_line, way_exit, lane_ways, foes = [], [], [], [], [], []
     is_deep: list[bool] = []
@@ -172,6 +174,7 @@ def build_layout(lanes: LaneMap, junctions: Sequence[Joined], turns_s: float = 0
         np.array(
             [-1 if x is None else at[x] for one in junctions for x in one.over], dtype=np.int32
         ),
+        np.array([lane in between for lane in at], dtype=np.bool_),
         np.array(way_exit, dtype=np.int32),
         pack_offsets(lane_ways),
         pack_offsets([len(own) for own in foes]),

@@ -26,6 +26,7 @@ class Work(NamedTuple):
     used: NDArray[np.int32]  # cells
     start_s: NDArray[np.float64]  # phases, when each green began or will
     waits: NDArray[np.bool_]  # phases, whether somebody does
+    is_caught: NDArray[np.bool_]  # phases, whether somebody is who stands between two signals
     free_s: NDArray[np.float64]  # stages, from when on a change to it is lawful
     path: NDArray[np.int32]  # nodes of the best plan, the last one first
     hits: NDArray[np.int64]  # ways, seconds taken by a way's departures as bits
@@ -50,6 +51,7 @@ def build_work(layout: Layout) -> Work:
         np.zeros((nodes, phases)),
         np.zeros(cells, dtype=np.int32),
         np.zeros(phases),
+        np.zeros(phases, dtype=np.bool_),
         np.zeros(phases, dtype=np.bool_),
         np.zeros(stages),
         np.zeros(HORIZON_S + 2, dtype=np.int32),
