@@ -13,6 +13,7 @@ from traffic.model import Approach, Detector, DetectorKind, Link
 STOP_LINE_M = 4.0  # from the stop line
 ADVANCE_M = 50.0
 NEAREST_ADVANCE_M = 40.0
+LEAST_ARM_M = 10.0  # from a node to an advance loop upstream of it
 TAIL_M = 10.0  # from the upstream end
 NEAREST_TAIL_M = 70.0  # from the stop line: a tail loop nearer than this tells nothing new
 STATION_SPACING_M = 550.0
@@ -47,8 +48,12 @@ def place_loops(
             if link.free_speed_mps >= MAINLINE_SPEED_MPS and link.id not in signalised
         ]
     found: list[Detector] = []
+    ends = {approach.links[-1] for approach in approaches.values()}
     for approach in approaches.values():
         found += _place_at_approach(approach, links, open_lanes)
+        arms = _find_arms(approach, links, turns)
+        if not arms & ends:  # else the node upstream has signals of its own
+            found += _place_at_arms(approach, sorted(arms), links, open_lanes)
     for chain in _find_chains(mainline, turns):
         found += _place_stations(chain, links, open_lanes, stations or {})
     found += _place_on_ramps(mainline, turns, links, open_lanes)
@@ -73,6 +78,38 @@ def _place_at_approach(
             yield Detector(
                 f"{kind.value}_{approach.id}_{lane}", kind, link, lane, position_m, approach.id
             )
+
+
+def _find_arms(
+    approach: Approach, links: Mapping[str, Link], turns: Iterable[tuple[str, str]]
+) -> set[str]:
+    """Return the other links that lead to the approach's last link, where that is too short."""
+    last = links[approach.links[-1]]
+    if last.length_m >= NEAREST_ADVANCE_M + 1.0:
+        return set()
+    return {
+        a
+        for a, b in turns
+        if b == last.id
+        and a not in approach.links
+        and (links[a].from_node, links[a].to_node) != (last.to_node, last.from_node)
+    }
+
+
+def _place_at_arms(
+    approach: Approach,
+    arms: Iterable[str],
+    links: Mapping[str, Link],
+    open_lanes: Mapping[str, Sequence[int]],
+) -> Iterable[Detector]:
+    """Yield advance loops as far back as others, or at the upstream end of an arm."""
+    for arm in arms:
+        length_m = links[arm].length_m
+        back_m = min(ADVANCE_M - links[approach.links[-1]].length_m, length_m - 1.0)
+        for lane in open_lanes[arm] if back_m >= LEAST_ARM_M else ():
+            kind = DetectorKind.ADVANCE
+            name = f"{kind.value}_{approach.id}_{arm}_{lane}"
+            yield Detector(name, kind, arm, lane, round(length_m - back_m, 2), approach.id)
 
 
 def _walk_back(chain: Sequence[str], links: Mapping[str, Link], back_m: float) -> tuple[str, float]:

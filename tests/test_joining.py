@@ -13,14 +13,15 @@ from laned import build_batch
 from test_controllers import build_raw
 from twins_town import TWINS, build_twins_town
 
-from controllers.horizon import HorizonTeam
+from controllers.horizon import SEEING, HorizonTeam
 from traffic.control import Observation, Sensing
 from traffic.model import Intergreen, Network, SafePlan, Stage
-from traffic.optimization.decision import URGENT_AFTER_S
+from traffic.optimization.decision import STAYS_S, URGENT_AFTER_S
 from traffic.optimization.joined import Joined
 from traffic.optimization.joining import join_junctions
 from traffic.optimization.layout import list_stop_lanes
 from traffic.optimization.loop_view import LoopView
+from traffic.optimization.service import Weights
 from traffic.readings import Quality
 
 QUEUE = [1.0, 8.5, 16.0, 23.5]
@@ -141,6 +142,32 @@ def test_who_stands_between_at_red_is_let_go_by_a_protected_green() -> None:
     town = build_twins_town(12.0)
     team = HorizonTeam(town, TWINS, Sensing.LANES)
     assert decide(team, observe(town, "CC", {"LR_1": [1.0]}))[1] == "B"
+
+
+CAREFUL = SEEING._replace(caught_s=3.0)
+
+
+@pytest.mark.parametrize("weights", [SEEING, CAREFUL])
+def test_unseen_who_stands_between_leaves_before_a_stage_in_which_he_gives_way(
+    weights: Weights,
+) -> None:
+    """A queue at R's main approach asks for A there, where who stands on LR_1 would give way."""
+    town = build_twins_town(12.0)
+    team = HorizonTeam(town, TWINS, Sensing.LANES, weights)
+    long = [1.0 + 7.5 * k for k in range(20)]
+    queues = {"LR_1": [1.0], "Rmain_0": long, "Rmain_1": long}
+    shown = decide(team, observe(town, "BC", queues))[1]
+    assert shown == ("A" if weights is SEEING else "B")
+
+
+def test_nobody_follows_one_who_stays_between() -> None:
+    town = build_twins_town(12.0)
+    team = HorizonTeam(town, TWINS, Sensing.LANES, CAREFUL)
+    (one,) = join(town)
+    over = [lane == "LR_1" for lane in one.over]
+    for second in range(8):
+        team.decide(observe(town, "CC", {"LR_1": [1.0]}))
+        assert list(team._queues.blocked) == [x and second >= STAYS_S - 1 for x in over]
 
 
 def test_phases_of_both_are_green_since_the_later_start_and_red_since_the_last_end() -> None:

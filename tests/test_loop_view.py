@@ -177,6 +177,27 @@ def test_a_stop_line_loop_on_a_joint_before_the_lane_counts_unless_the_way_forks
     assert view._ground.stop_m[place] == (0.0 if is_forked else 2.0 + 5.0 + 300.0)
 
 
+def test_who_comes_by_another_arm_is_not_taken_for_one_who_comes_along_the_approach() -> None:
+    """One is on the way from the tail loop; another passes the loop on an arm, 20 m upstream."""
+    network = build_street("stop", "advance", "tail")
+    lanes = network.lanes
+    assert lanes is not None
+    arm = Lane("arm_0", "arm", 0, 20.0, 14.0, 0.0, (("s1_0", 0.0),))
+    loop = Detector("arm", DetectorKind.ADVANCE, "arm", 0, 0.0, "s1_in")
+    network = replace(
+        network,
+        links={**network.links, "arm": replace(network.links["s1"], id="arm", length_m=20.0)},
+        lanes=LaneMap({**lanes.lanes, "arm_0": arm}, lanes.ways),
+        detectors={**network.detectors, "arm": loop},
+    )
+    street = Street("stop", "advance", "tail")
+    assert network.lanes is not None
+    street.network, street.place = network, network.lanes.sensed.index("s1_0")
+    street.view = LoopView(network, network.lanes, street.junctions)
+    street.tell(True, {"tail": 1})
+    assert street.tell(True, {"arm": 1}) == pytest.approx([259.0, 313.0])
+
+
 def test_a_queue_grows_behind_one_who_stands_where_vehicles_come_unannounced() -> None:
     """Ten a round of 100 s come from a side road past the advance loop: as many queue next time.
 

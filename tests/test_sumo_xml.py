@@ -257,6 +257,39 @@ def test_the_advance_loop_lies_where_all_arms_of_the_node_upstream_have_met() ->
         assert (loop.link, loop.position_m) == (link, position_m)
 
 
+@pytest.mark.parametrize(
+    ("arm_m", "last_m", "is_signal", "placed"),
+    [
+        (100.0, 10.0, False, 60.0),  # 40 m before the node
+        (20.0, 10.0, False, 1.0),
+        (10.0, 10.0, False, None),  # too near to the node
+        (100.0, 45.0, False, None),  # the approach's own lie where both arms have met
+        (100.0, 10.0, True, None),  # the arm ends at a signal of its own
+    ],
+)
+def test_each_arm_of_a_node_before_a_short_approach_has_an_advance_loop(
+    arm_m: float, last_m: float, is_signal: bool, placed: float | None
+) -> None:
+    shape = ((0.0, 0.0), (1.0, 0.0))
+    links = {
+        "main": Link("main", "a", "b", 100.0, 1, 13.9, shape),
+        "arm": Link("arm", "x", "b", arm_m, 1, 13.9, shape),
+        "back": Link("back", "c", "b", last_m, 1, 13.9, shape),
+        "near": Link("near", "b", "c", last_m, 1, 13.9, shape),
+    }
+    lengths_m = 100.0 + last_m
+    approaches = {
+        "near": Approach("near", "J", ("main", "near"), ("p",), 1, lengths_m, {"p": (0,)})
+    }
+    if is_signal:
+        approaches["arm"] = Approach("arm", "K", ("arm",), ("p",), 1, arm_m, {"p": (0,)})
+    turns = [("main", "near"), ("arm", "near"), ("back", "near")]
+    loops = place_loops(links, dict.fromkeys(links, (0,)), turns, approaches, [])
+    found = {d.link: d for d in loops.values() if d.approach == "near"}
+    assert "back" not in found
+    assert (found["arm"].position_m if "arm" in found else None) == placed
+
+
 @pytest.mark.parametrize("is_wide_first", [True, False])
 def test_a_short_approach_is_walked_up_the_wider_of_two_roads(
     tmp_path: Path, is_wide_first: bool

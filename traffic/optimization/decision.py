@@ -8,6 +8,7 @@ from traffic.optimization.horizon import plan_junction
 RED_SLACK_S = 2.0  # kept off the longest red
 LONGEST_STAND_S = 100.0  # before a stop line, where a protected green can help
 PATIENCE_S = 15.0  # of a new stage with those caught in the junction, its change included
+STAYS_S = 5.0  # between two signals: a second one behind would block the first junction
 URGENT_AFTER_S = 25.0  # before a stop line of joined junctions
 LONGEST_RED_S = 100.0  # of a phase at which somebody waits, where the street allows more
 
@@ -102,6 +103,8 @@ def _decide(layout, weights, work, queues, heads, j, now_stage, green_s, red_s):
                 waits[p] = True
                 if layout.is_between[lane] and queues.arrive_s[lane, 0] < weights.caught_s:
                     work.is_caught[p] = True
+    if weights.caught_s > 0.0:
+        _shut_between(layout, queues, heads, j)
     # When each green began, or will when the present change is through.
     settled_s = 0.0
     for p in range(phases):
@@ -192,6 +195,15 @@ def _decide(layout, weights, work, queues, heads, j, now_stage, green_s, red_s):
             if s != now_stage and free_s[s] <= 0.0 and may_follow:
                 may_hold = False
     return plan_junction(layout, weights, work, j, now_stage, start_s, may_hold, free_s, queues)
+
+
+@compiled
+def _shut_between(layout, queues, heads, j):  # type: ignore[no-untyped-def]
+    """Take ways over a road between two signals to be blocked while somebody stays there."""
+    for w in range(layout.way0[j], layout.way0[j + 1]):
+        over = layout.way_over[w]
+        if over >= 0 and heads.stood_s[over] >= STAYS_S:
+            queues.blocked[w] = True
 
 
 @compiled

@@ -46,6 +46,7 @@ class Ground(NamedTuple):
     gate_loop: NDArray[np.int32]  # K
     gate_m: NDArray[np.float64]  # K, to the stop line
     gate_is_tail: NDArray[np.bool_]  # K
+    gate_is_side: NDArray[np.bool_]  # K, upstream of a node, on another arm than the approach
     gate_group: NDArray[np.int32]  # K
     gate_sensed: NDArray[np.int32]  # K, place of its lane, -1 at a stop line or out of sensing
     gate_at_m: NDArray[np.float64]  # K, from that lane's upstream end

@@ -154,7 +154,7 @@ def _pass_gate(ground, mem, gate, speed_mps):  # type: ignore[no-untyped-def]
     gate_m, group = ground.gate_m[gate], ground.gate_group[gate]
     first, last = ground.target0[gate], ground.target0[gate + 1]
     lane = -1
-    if not ground.gate_is_tail[gate]:
+    if not ground.gate_is_tail[gate] and not ground.gate_is_side[gate]:
         # The one that has come nearest, in this lane if there is a choice.
         best, best_k, best_m = -1, -1, np.inf
         for g in range(ground.group0[group], ground.group0[group + 1]):
@@ -183,8 +183,13 @@ def _pass_gate(ground, mem, gate, speed_mps):  # type: ignore[no-untyped-def]
             stage = COMING if mem.advance_good[lane] else INSIDE
             push(mem, lane, gate_m - 0.5 * speed_mps, speed_mps, stage)
         return
+    own = ground.advance[lane]
+    if ground.gate_is_side[gate] and mem.advance_good[lane] and ground.gate_m[own] < gate_m:
+        push(mem, lane, gate_m - 0.5 * speed_mps, speed_mps, COMING)
+        return
     inside = count_inside(mem, lane)
-    if inside >= int(gate_m / SPACING_M) + 1:  # no more fit: one of them has not been real
+    full_m = max(gate_m, ground.gate_m[own]) if own >= 0 else gate_m
+    if inside >= int(full_m / SPACING_M) + 1:  # no more fit: one of them has not been real
         drop(mem, lane, 1 if mem.stage[lane, 0] == COUNTED and inside > 1 else 0)
     push(mem, lane, gate_m - 0.5 * speed_mps, speed_mps, INSIDE)
 
@@ -277,7 +282,7 @@ def pass_second(ground, mem, count, occupancy, speed_mps, good, red_s):  # type:
             is_stood_on = mem.covered_s[d] >= COVERED_S
             if is_stood_on:
                 _fill(ground, mem, gate)
-            if not is_tail:
+            if not is_tail and not ground.gate_is_side[gate]:
                 has_tail = ground.tail[ground.target[ground.target0[gate]]] >= 0
                 if is_stood_on and not has_tail:
                     _grow(ground, mem, group, gate)

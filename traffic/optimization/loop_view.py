@@ -161,8 +161,12 @@ def _build_ground(
     between = {lane for one in junctions for lane in one.over}
     length_m = np.array([lanes.lanes[lane].length_m for lane in stop_lanes])
     last = {kind: np.full(len(stop_lanes), -1, dtype=np.int32) for kind in BESIDE}
+    is_side = [
+        gate.detector.link not in network.approaches[str(gate.detector.approach)].links
+        for gate in gates
+    ]
     for k, gate in enumerate(gates):
-        for i, weight in gate.weight.items():
+        for i, weight in gate.weight.items() if not is_side[k] else ():
             if last[gate.detector.kind][i] < 0 or weight == 1.0:
                 last[gate.detector.kind][i] = k
     end_m = length_m.copy()
@@ -192,6 +196,7 @@ def _build_ground(
         np.array([loop_at[gate.detector.id] for gate in gates], dtype=np.int32),
         np.array([min(gate.to_m.values()) for gate in gates], dtype=np.float64),
         np.array([gate.detector.kind is DetectorKind.TAIL for gate in gates], dtype=np.bool_),
+        np.array(is_side, dtype=np.bool_),
         np.array([group[min(gate.to_m)] for gate in gates], dtype=np.int32),
         np.array(
             [-1 if gate.lane in ends else sensed.get(gate.lane, -1) for gate in gates],
