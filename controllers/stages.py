@@ -98,13 +98,18 @@ class Turns:
 
 
 def list_loops(network: Network, junction: str, kind: DetectorKind) -> dict[str, frozenset[str]]:
-    """Return phase -> loops of that kind that its traffic passes, by the lanes where they tell."""
+    """Return phase -> loops of that kind that its traffic passes, by the lanes where they tell.
+
+    Those on arms beside the approach are left out: some who pass them go elsewhere.
+    """
     found: dict[str, set[str]] = {phase.id: set() for phase in network.junctions[junction].phases}
     for approach in network.approaches.values():
         if approach.junction != junction:
             continue
         for detector in network.detectors.values():
             if detector.approach != approach.id or detector.kind is not kind:
+                continue
+            if detector.link not in approach.links:
                 continue
             # Lanes upstream of the last link need not be those at the stop line.
             is_told = detector.link == approach.links[-1]

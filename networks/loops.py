@@ -1,7 +1,8 @@
 """Where a city has loops, by rule, and the file that lays them in SUMO.
 
-Stop line 4 m back, advance 50 m back, queue tail near the upstream end of the approach; on the
-expressway a station every 550 m; one on each ramp. Each loop covers one open lane.
+Stop line 4 m back, advance 50 m back, or on each arm of a node that is nearer than 40 m, queue tail
+near the upstream end of the approach; on the expressway a station every 550 m; one on each ramp.
+Each loop covers one open lane.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

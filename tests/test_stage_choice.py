@@ -23,7 +23,7 @@ from traffic.control import Command, Observation, RawReadings, Sensing
 from traffic.engine import Engine
 from traffic.interlock import Interlock
 from traffic.lanes import UNKNOWN_TURN
-from traffic.model import DetectorKind, ModelError, Network
+from traffic.model import Detector, DetectorKind, ModelError, Network
 from traffic.readings import LaneBatch, LoopBatch, Quality
 from traffic.trouble import NOTHING_WATCHED
 
@@ -269,6 +269,17 @@ def test_green_goes_on_from_gap_to_gap_and_no_longer(crossing: Network) -> None:
     assert drive(0) == 5  # the minimum
     assert drive(12) == 11 + 3
     assert drive(100) == 30  # the maximum
+
+
+def test_a_loop_on_an_arm_beside_the_approach_calls_nobody(crossing: Network) -> None:
+    """It lies on a link that is not of the approach, and some who pass it turn off."""
+    (id_,) = crossing.junctions
+    approach = next(iter(crossing.approaches.values()))
+    elsewhere = next(link for link in crossing.links if link not in approach.links)
+    arm = Detector("arm", DetectorKind.ADVANCE, elsewhere, 0, 1.0, approach.id)
+    network = replace(crossing, detectors={**crossing.detectors, "arm": arm})
+    for kind in (DetectorKind.ADVANCE, DetectorKind.STOP_LINE):
+        assert list_loops(network, id_, kind) == list_loops(crossing, id_, kind)
 
 
 def test_webster_gives_each_stage_its_share(crossing: Network) -> None:
