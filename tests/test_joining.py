@@ -160,6 +160,20 @@ def test_unseen_who_stands_between_leaves_before_a_stage_in_which_he_gives_way(
     assert shown == ("A" if weights is SEEING else "B")
 
 
+def test_a_red_that_would_become_too_long_does_not_wait_for_who_stands_between() -> None:
+    town = build_twins_town(12.0)
+    phases = tuple(
+        replace(phase, max_red_s=90.0) if phase.id == "main" else phase
+        for phase in town.junctions["R"].phases
+    )
+    junctions = {**town.junctions, "R": replace(town.junctions["R"], phases=phases)}
+    town = replace(town, junctions=junctions)
+    queues = {"LR_1": [1.0], "Rmain_0": QUEUE}
+    for red_s, stage in ((60.0, "B"), (88.0, "A")):
+        team = HorizonTeam(town, TWINS, Sensing.LANES, CAREFUL)
+        assert decide(team, observe(town, "BC", queues, red_s))[1] == stage
+
+
 def test_nobody_follows_one_who_stays_between() -> None:
     town = build_twins_town(12.0)
     team = HorizonTeam(town, TWINS, Sensing.LANES, CAREFUL)

@@ -10,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from networks import load
-from networks.loops import place_loops, write_loops
 from networks.plain_xml import Connection, Edge, Node, Roads, compile_roads
 from networks.plain_xml import Program as PlainProgram
 from networks.resco import find_resco_maps
@@ -19,7 +18,7 @@ from networks.sumo_signals import Signals, build_signals
 from networks.sumo_xml import read_network, read_programs, require_signals
 from traffic.control import Aspect
 from traffic.interlock import Interlock
-from traffic.model import Approach, DetectorKind, Intergreen, Link, ModelError
+from traffic.model import DetectorKind, Intergreen, ModelError
 
 LETTERS = {Aspect.RED: "r", Aspect.AMBER: "y", Aspect.GREEN: "G", Aspect.PERMISSIVE: "g"}
 
@@ -244,52 +243,6 @@ def test_an_approach_is_walked_upstream_of_a_lane_shorter_than_a_car(tmp_path: P
     assert compiled.signal_indices["j"] == {"p0": (0,), "p1": (1,)}
 
 
-def test_the_advance_loop_lies_where_all_arms_of_the_node_upstream_have_met() -> None:
-    """Of 45 m before the stop line, one short of the node; of 30 m there is too little room."""
-    for last_m, link, position_m in ((45.0, "near", 1.0), (30.0, "far", 80.0)):
-        links = {
-            "far": Link("far", "a", "b", 100.0, 1, 13.9, ((0.0, 0.0), (1.0, 0.0))),
-            "near": Link("near", "b", "c", last_m, 1, 13.9, ((1.0, 0.0), (2.0, 0.0))),
-        }
-        approach = Approach("near", "J", ("far", "near"), ("p",), 1, 100.0 + last_m, {"p": (0,)})
-        placed = place_loops(links, {"far": (0,), "near": (0,)}, [], {"near": approach}, [])
-        (loop,) = [d for d in placed.values() if d.kind is DetectorKind.ADVANCE]
-        assert (loop.link, loop.position_m) == (link, position_m)
-
-
-@pytest.mark.parametrize(
-    ("arm_m", "last_m", "is_signal", "placed"),
-    [
-        (100.0, 10.0, False, 60.0),  # 40 m before the node
-        (20.0, 10.0, False, 1.0),
-        (10.0, 10.0, False, None),  # too near to the node
-        (100.0, 45.0, False, None),  # the approach's own lie where both arms have met
-        (100.0, 10.0, True, None),  # the arm ends at a signal of its own
-    ],
-)
-def test_each_arm_of_a_node_before_a_short_approach_has_an_advance_loop(
-    arm_m: float, last_m: float, is_signal: bool, placed: float | None
-) -> None:
-    shape = ((0.0, 0.0), (1.0, 0.0))
-    links = {
-        "main": Link("main", "a", "b", 100.0, 1, 13.9, shape),
-        "arm": Link("arm", "x", "b", arm_m, 1, 13.9, shape),
-        "back": Link("back", "c", "b", last_m, 1, 13.9, shape),
-        "near": Link("near", "b", "c", last_m, 1, 13.9, shape),
-    }
-    lengths_m = 100.0 + last_m
-    approaches = {
-        "near": Approach("near", "J", ("main", "near"), ("p",), 1, lengths_m, {"p": (0,)})
-    }
-    if is_signal:
-        approaches["arm"] = Approach("arm", "K", ("arm",), ("p",), 1, arm_m, {"p": (0,)})
-    turns = [("main", "near"), ("arm", "near"), ("back", "near")]
-    loops = place_loops(links, dict.fromkeys(links, (0,)), turns, approaches, [])
-    found = {d.link: d for d in loops.values() if d.approach == "near"}
-    assert "back" not in found
-    assert (found["arm"].position_m if "arm" in found else None) == placed
-
-
 @pytest.mark.parametrize("is_wide_first", [True, False])
 def test_a_short_approach_is_walked_up_the_wider_of_two_roads(
     tmp_path: Path, is_wide_first: bool
@@ -332,33 +285,6 @@ def test_our_clock_is_the_simulators(tmp_path: Path) -> None:
             assert libsumo.trafficlight.getRedYellowGreenState("j") == program.state_at(now_s)
     finally:
         libsumo.close()
-
-
-def test_mainline_stations_and_ramps_are_placed_by_rule(tmp_path: Path) -> None:
-    def link(id_: str, length_m: float, speed_mps: float = 22.22) -> Link:
-        return Link(id_, "u", "v", length_m, 2, speed_mps, ((0.0, 0.0), (length_m, 0.0)))
-
-    links = {
-        each.id: each
-        for each in (
-            link("m1", 900),
-            link("m2", 1500),
-            link("on", 200, 13.9),
-            link("off", 40, 13.9),
-        )
-    }
-    turns = {("m1", "m2"), ("on", "m2"), ("m1", "off")}
-    lanes = {"m1": (1, 2), "m2": (0, 1), "on": (0,), "off": (0,)}
-    loops = place_loops(links, lanes, turns, {}, stations={"m2": (400.0,)})
-    # Stations 100, 650, 1200, ... m from the start; 300 m into m2 gives way to its own at 400 m.
-    places = {(d.link, d.position_m) for d in loops.values() if d.kind is DetectorKind.MAINLINE}
-    assert places == {("m1", 100.0), ("m1", 650.0), ("m2", 400.0), ("m2", 850.0), ("m2", 1400.0)}
-    assert {d.lane for d in loops.values() if d.link == "m1"} == {1, 2}
-    ramps = {d.link: d.position_m for d in loops.values() if d.kind is DetectorKind.RAMP}
-    assert ramps == {"on": 170.0, "off": 20.0}
-    text = write_loops(loops.values(), tmp_path / "loops.add.xml").read_text()
-    assert text.count("<inductionLoop ") == len(loops)
-    assert 'period="30" file="NUL"' in text
 
 
 @pytest.mark.skipif("cologne1" not in find_resco_maps(), reason="needs the package sumo-rl")

@@ -102,7 +102,7 @@ def _decide(layout, weights, work, queues, heads, j, now_stage, green_s, red_s):
             if p >= 0:
                 waits[p] = True
                 if layout.is_between[lane] and queues.arrive_s[lane, 0] < weights.caught_s:
-                    work.is_caught[p] = True
+                    work.is_caught[p] = True  # some stage lets go protected whoever is let in
     if weights.caught_s > 0.0:
         _shut_between(layout, queues, heads, j)
     # When each green began, or will when the present change is through.
@@ -160,6 +160,11 @@ def _decide(layout, weights, work, queues, heads, j, now_stage, green_s, red_s):
                 helps |= layout.green[green0 + s * phases + p] == 2
             if helps and layout.green[green0 + now_stage * phases + p] < 2:
                 longest, longest_s, least = p, heads.stood_s[lane], 2
+    if (
+        longest >= 0
+        and red_s[phase0 + longest] + 1.0 + RED_SLACK_S >= (layout.max_red_s[phase0 + longest])
+    ):
+        work.is_caught[:phases] = False  # nobody's red may become too long by it
     if longest >= 0 and not _helps_any(layout, work, j, longest, least):
         for p in range(phases):
             if work.is_caught[p]:
