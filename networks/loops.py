@@ -91,10 +91,13 @@ def _find_arms(
     return {
         a
         for a, b in turns
-        if b == last.id
-        and a not in approach.links
-        and (links[a].from_node, links[a].to_node) != (last.to_node, last.from_node)
+        if b == last.id and a not in approach.links and not is_return(links[a], last)
     }
+
+
+def is_return(one: Link, other: Link) -> bool:
+    """Whether one link is the way back of the other."""
+    return one.from_node == other.to_node and one.to_node == other.from_node
 
 
 def _place_at_arms(

@@ -7,7 +7,7 @@ from typing import Any
 from xml.etree import ElementTree
 from xml.sax import SAXException
 
-from networks.loops import place_loops
+from networks.loops import is_return, place_loops
 from networks.route_files import UNREADABLE
 from networks.sumo_lanes import build_lanes
 from networks.sumo_program import Program, SignalLink
@@ -324,10 +324,10 @@ def _walk_upstream(
     chain = [link]
     while True:
         head = links[chain[0]]
-        before = {a for a in feeds.get(head.id, ()) if not _is_return(links[a], head)}
+        before = {a for a in feeds.get(head.id, ()) if not is_return(links[a], head)}
         length_m = sum(links[id_].length_m for id_ in chain)
         is_joint = len(before) == 1 and all(
-            b == head.id or _is_return(links[a], links[b])
+            b == head.id or is_return(links[a], links[b])
             for a in before
             for b in (edge.getID() for edge in net.getEdge(a).getOutgoing())
             if b in links
@@ -344,7 +344,3 @@ def _walk_upstream(
         }
         chain.insert(0, max(sorted(before), key=lanes.__getitem__))
     return tuple(chain)
-
-
-def _is_return(one: Link, other: Link) -> bool:
-    return one.from_node == other.to_node and one.to_node == other.from_node
