@@ -229,6 +229,36 @@ def test_a_lane_is_taken_to_be_full_where_unannounced_vehicles_still_leave_as_gr
     assert len(street.tell(False, on={"stop": 1.0})) in {6, 7}
 
 
+def test_a_queue_that_the_last_green_did_not_clear_goes_on_behind_those_who_leave() -> None:
+    """Five reds fill the lane; in a green of 60 s one leaves every 2 s: others always follow."""
+    street = Street("stop", "advance")
+    for _ in range(5):
+        for second in range(30):
+            leaves = second >= 15
+            street.tell(leaves, {"stop": float(leaves)}, {"stop": 0.9 if leaves else 1.0})
+    street.tell(False, on={"stop": 1.0})
+    for second in range(60):
+        leaves = float(second % 2 == 0)
+        left = street.tell(True, {"stop": leaves}, {"stop": 0.9 * leaves})
+        assert len(left) >= 3
+    for _ in range(20):
+        left = street.tell(True)
+    assert left == []
+
+
+def test_guesses_that_come_true_do_not_count_as_announced() -> None:
+    """All came unannounced, ten taken as announced at first: 20 of 30, and no guess adds one."""
+    street = Street("stop", "advance")
+    for second in range(20):
+        street.tell(True, {"stop": float(second % 5 == 0)})
+    for _ in range(6):
+        for second in range(30):
+            leaves = second >= 15
+            street.tell(leaves, {"stop": float(leaves)}, {"stop": 0.9 if leaves else 1.0})
+    place = list_stop_lanes(street.junctions).index("s1_0")
+    assert street.view._memory.unseen[place] > 0.6
+
+
 def test_errors_of_what_is_imagined_grow_no_queue() -> None:
     """Two of eleven a round were not announced: unseen, 1.5 would queue in 150 s."""
     street = Street("stop", "advance")

@@ -71,8 +71,10 @@ class Memory(NamedTuple):
     counted: NDArray[np.float64]  # L, vehicles that the share is of
     unseen: NDArray[np.float64]  # L, share counted at the stop line but announced by no loop
     hidden: NDArray[np.float64]  # L, part of a vehicle that has queued unseen
+    guessed: NDArray[np.float64]  # L, in the lane that no loop has told of
     gap_s: NDArray[np.float64]  # L, since somebody was on the stop-line loop
     is_queued: NDArray[np.bool_]  # L, somebody stood at red, and no gap has come since
+    is_backed: NDArray[np.bool_]  # L, and the last green ended without one: others come behind
     is_open: NDArray[np.bool_]  # L, somebody of the lane has green
     stop_good: NDArray[np.bool_]  # L, its stop-line loop can be trusted
     advance_good: NDArray[np.bool_]  # L
@@ -81,25 +83,28 @@ class Memory(NamedTuple):
 def build_memory(ground: Ground, loops: int) -> Memory:
     lanes, groups = ground.lane_group.size, ground.group0.size - 1
     shape = (lanes, ROOM)
+    flag = np.zeros(lanes, dtype=np.bool_)
     return Memory(
-        np.zeros(lanes, dtype=np.int32),
-        np.zeros(shape),
-        np.zeros(shape),
-        np.zeros(shape, dtype=np.int8),
-        np.zeros(shape),
-        np.ones(lanes),
-        np.zeros(ground.target.size),
-        np.zeros(loops),
-        np.zeros(groups),
-        np.zeros(groups),
-        np.full(lanes, FIRST_VEH),
-        np.zeros(lanes),
-        np.zeros(lanes),
-        np.zeros(lanes),
-        np.zeros(lanes, dtype=np.bool_),
-        np.zeros(lanes, dtype=np.bool_),
-        np.zeros(lanes, dtype=np.bool_),
-        np.zeros(lanes, dtype=np.bool_),
+        size=np.zeros(lanes, dtype=np.int32),
+        back_m=np.zeros(shape),
+        speed_mps=np.zeros(shape),
+        stage=np.zeros(shape, dtype=np.int8),
+        late_s=np.zeros(shape),
+        crossed=np.ones(lanes),
+        owed=np.zeros(ground.target.size),
+        covered_s=np.zeros(loops),
+        rate=np.zeros(groups),
+        grown=np.zeros(groups),
+        counted=np.full(lanes, FIRST_VEH),
+        unseen=np.zeros(lanes),
+        hidden=np.zeros(lanes),
+        guessed=np.zeros(lanes),
+        gap_s=np.zeros(lanes),
+        is_queued=flag.copy(),
+        is_backed=flag.copy(),
+        is_open=flag.copy(),
+        stop_good=flag.copy(),
+        advance_good=flag.copy(),
     )
 
 

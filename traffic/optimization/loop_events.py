@@ -55,8 +55,11 @@ def _pass_stop(ground, mem, lane, count, occupancy, speed_mps):  # type: ignore[
         if own >= 0:
             drop(mem, lane, own)
         is_known = own >= 0 or _take_from_neighbor(ground, mem, lane)
-        mem.counted[lane] = min(UNSEEN_OF_VEH, mem.counted[lane] + 1.0)
-        mem.unseen[lane] += ((0.0 if is_known else 1.0) - mem.unseen[lane]) / mem.counted[lane]
+        if mem.guessed[lane] >= 1.0:
+            mem.guessed[lane] -= 1.0  # a guess that came true says nothing about loops
+        else:
+            mem.counted[lane] = min(UNSEEN_OF_VEH, mem.counted[lane] + 1.0)
+            mem.unseen[lane] += ((0.0 if is_known else 1.0) - mem.unseen[lane]) / mem.counted[lane]
         going_mps = speed_mps if not np.isnan(speed_mps) else 0.3 * ground.free_mps[lane]
         push(mem, lane, ground.stop_m[lane], going_mps, COUNTED)
         is_on = True
@@ -102,10 +105,24 @@ def _find_end_m(ground, mem, lane):  # type: ignore[no-untyped-def]
 
 @compiled
 def _fill_lane(mem, lane, end_m):  # type: ignore[no-untyped-def]
-    inside = count_inside(mem, lane)
+    """Let a queue reach so far; return how many had to be added."""
+    inside, guessed = count_inside(mem, lane), 0
     while inside < int(end_m / SPACING_M) and mem.size[lane] < ROOM:
         push(mem, lane, STAND_M + SPACING_M * inside, 0.0, INSIDE)
         inside += 1
+        guessed += 1
+    return guessed
+
+
+@compiled
+def _follow_up(mem, lane, end_m):  # type: ignore[no-untyped-def]
+    """Let one more come where the queue that leaves has made room."""
+    inside = count_inside(mem, lane)
+    back_m = mem.back_m[lane, inside - 1] if inside > 0 else STAND_M
+    if back_m + 2.0 * SPACING_M <= end_m + STAND_M:
+        speed_mps = mem.speed_mps[lane, inside - 1] if inside > 0 else 0.0
+        push(mem, lane, end_m, speed_mps, INSIDE)
+        mem.guessed[lane] += 1.0
 
 
 @compiled
@@ -116,7 +133,12 @@ def _grow_unseen(ground, mem, lane, occupancy):  # type: ignore[no-untyped-def]
         mem.is_queued[lane] |= mem.covered_s[ground.stop_loop[lane]] >= COVERED_S
     elif mem.gap_s[lane] >= GAP_S:
         mem.is_queued[lane] = False
+        mem.is_backed[lane] = False
+        mem.guessed[lane] = 0.0
     if not _queues_unseen(ground, mem, lane):
+        return
+    if mem.is_backed[lane] and mem.is_open[lane]:
+        _follow_up(mem, lane, min(LEFT_M, _find_end_m(ground, mem, lane)))
         return
     mem.hidden[lane] += mem.unseen[lane] * mem.crossed[lane] / FORGET_S
     if mem.hidden[lane] < 1.0:
@@ -130,6 +152,7 @@ def _grow_unseen(ground, mem, lane, occupancy):  # type: ignore[no-untyped-def]
         k += 1
     if back_m <= _find_end_m(ground, mem, lane):
         push(mem, lane, back_m, 0.0, INSIDE)
+        mem.guessed[lane] += 1.0
 
 
 @compiled
@@ -259,7 +282,8 @@ def pass_second(ground, mem, count, occupancy, speed_mps, good, red_s):  # type:
         mem.is_open[lane] = is_open(ground, lane, red_s)
         if was_open and not mem.is_open[lane] and _queues_unseen(ground, mem, lane):
             # Whoever is left, nobody tells.
-            _fill_lane(mem, lane, min(LEFT_M, _find_end_m(ground, mem, lane)))
+            mem.guessed[lane] += _fill_lane(mem, lane, min(LEFT_M, _find_end_m(ground, mem, lane)))
+            mem.is_backed[lane] = True
         mem.stop_good[lane] = ground.stop_loop[lane] >= 0 and good[ground.stop_loop[lane]]
         gate = ground.advance[lane]
         mem.advance_good[lane] = gate >= 0 and good[ground.gate_loop[gate]]
