@@ -219,12 +219,17 @@ def test_a_queue_grows_behind_one_who_stands_where_vehicles_come_unannounced() -
     assert left == []
 
 
+def leave_without_a_gap(street: Street, red_s: int, green_s: int) -> None:
+    """Somebody stands on the stop-line loop in red; in green one passes it each second."""
+    for second in range(red_s + green_s):
+        leaves = second >= red_s
+        street.tell(leaves, {"stop": float(leaves)}, {"stop": 0.9 if leaves else 1.0})
+
+
 def test_a_lane_is_taken_to_be_full_where_unannounced_vehicles_still_leave_as_green_ends() -> None:
     """One leaves each second: no gap. Six and the one on the loop fill 50 m."""
     street = Street("stop", "advance")
-    for second in range(20):
-        leaves = second >= 5
-        street.tell(second >= 5, {"stop": float(leaves)}, {"stop": 0.9 if leaves else 1.0})
+    leave_without_a_gap(street, 5, 15)
     street.tell(True, {"stop": 1.0}, {"stop": 0.9}, speed_mps=3.0)
     assert len(street.tell(False, on={"stop": 1.0})) in {6, 7}
 
@@ -233,9 +238,7 @@ def test_a_queue_that_the_last_green_did_not_clear_goes_on_behind_those_who_leav
     """Five reds fill the lane; in a green of 60 s one leaves every 2 s: others always follow."""
     street = Street("stop", "advance")
     for _ in range(5):
-        for second in range(30):
-            leaves = second >= 15
-            street.tell(leaves, {"stop": float(leaves)}, {"stop": 0.9 if leaves else 1.0})
+        leave_without_a_gap(street, 15, 15)
     street.tell(False, on={"stop": 1.0})
     for second in range(60):
         leaves = float(second % 2 == 0)
@@ -252,9 +255,7 @@ def test_guesses_that_come_true_do_not_count_as_announced() -> None:
     for second in range(20):
         street.tell(True, {"stop": float(second % 5 == 0)})
     for _ in range(6):
-        for second in range(30):
-            leaves = second >= 15
-            street.tell(leaves, {"stop": float(leaves)}, {"stop": 0.9 if leaves else 1.0})
+        leave_without_a_gap(street, 15, 15)
     place = list_stop_lanes(street.junctions).index("s1_0")
     assert street.view._memory.unseen[place] > 0.6
 

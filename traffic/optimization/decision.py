@@ -160,11 +160,10 @@ def _decide(layout, weights, work, queues, heads, j, now_stage, green_s, red_s):
                 helps |= layout.green[green0 + s * phases + p] == 2
             if helps and layout.green[green0 + now_stage * phases + p] < 2:
                 longest, longest_s, least = p, heads.stood_s[lane], 2
-    if (
-        longest >= 0
-        and red_s[phase0 + longest] + 1.0 + RED_SLACK_S >= (layout.max_red_s[phase0 + longest])
-    ):
-        work.is_caught[:phases] = False  # nobody's red may become too long by it
+    if longest >= 0:
+        left_s = layout.max_red_s[phase0 + longest] - red_s[phase0 + longest]
+        if left_s <= 1.0 + RED_SLACK_S:
+            work.is_caught[:phases] = False  # nobody's red may become too long by it
     if longest >= 0 and not _helps_any(layout, work, j, longest, least):
         for p in range(phases):
             if work.is_caught[p]:
