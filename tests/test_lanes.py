@@ -48,6 +48,18 @@ def test_a_lane_ends_at_one_stop_line() -> None:
         replace(LANED, lanes=LaneMap(LANED.lanes.lanes, ways))
 
 
+def test_the_ways_of_a_lane_stand_side_by_side() -> None:
+    assert LANED.lanes is not None
+    ways = dict(LANED.lanes.ways)
+    first, *others = ways["J1"]
+    assert others
+    ways["J1"] = (first, *others, replace(first, to_lane="elsewhere_0"))
+    with pytest.raises(ModelError) as caught:
+        replace(LANED, lanes=LaneMap(LANED.lanes.lanes, ways))
+    problem = f"junction J1: ways of lane {first.from_lane} must stand side by side"
+    assert problem in str(caught.value)
+
+
 def write(lanes: LaneBatch | None) -> str:
     stream = io.StringIO()
     raw = replace(build_raw(5.0, frozenset(), Quality.GOOD), lanes=lanes)

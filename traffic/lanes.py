@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import groupby
 
 UNKNOWN_TURN = -1
 LEAVES = -2  # turns off or ends its trip before the stop line
@@ -55,7 +56,7 @@ class LaneMap:
     """All lanes on the way to a city's stop lines, and the ways of each of its junctions."""
 
     lanes: Mapping[str, Lane]
-    ways: Mapping[str, tuple[Way, ...]]  # junction -> ways
+    ways: Mapping[str, tuple[Way, ...]]  # junction -> ways, those of a lane side by side
 
     @cached_property
     def sensed(self) -> tuple[str, ...]:
@@ -99,6 +100,10 @@ class LaneMap:
             if junction not in phases:
                 yield f"ways of unknown junction {junction}"
                 continue
+            runs = Counter(lane for lane, _ in groupby(way.from_lane for way in ways))
+            for lane_id, count in runs.items():
+                if count > 1:
+                    yield f"junction {junction}: ways of lane {lane_id} must stand side by side"
             known = set(phases[junction])
             for place, way in enumerate(ways):
                 name = f"junction {junction}: way {place} ({way.from_lane} to {way.to_lane})"
