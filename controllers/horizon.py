@@ -1,8 +1,10 @@
 """Signals by a rolling horizon: each second the best plan for who comes, its first step shown."""
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from traffic.control import Command, Observation, Sensing
 from traffic.model import ModelError, Network, Stage
@@ -27,6 +29,14 @@ WEIGHTS: Mapping[Sensing, Weights] = {
     # more than it saves.
     Sensing.INTENTIONS: SEEING._replace(quiet_s=2.0),
 }
+
+
+class _Signals(NamedTuple):
+    """What the junctions to plan show, in the layout's order."""
+
+    stage: NDArray[np.int32]  # J, -1 when unknown
+    green_s: NDArray[np.float64]  # P, 0 while red
+    red_s: NDArray[np.float64]  # P, 0 while green
 
 
 class HorizonTeam:
@@ -80,19 +90,11 @@ class HorizonTeam:
         self._nobody = np.zeros(len(at), dtype=np.int32)
 
     def decide(self, seen: Sequence[Observation]) -> Sequence[Command | None]:
-        green_s: list[float] = []
-        red_s: list[float] = []
-        stages = []
-        for read, members in zip(self._readers, self._members, strict=True):
-            stage, green, red = read([seen[m] for m in members])
-            stages.append(stage)
-            green_s += green
-            red_s += red
+        signals = self._read_signals(seen)
         now_s = seen[0].now_s
-        signals = np.array(stages, dtype=np.int32), np.array(green_s), np.array(red_s)
         batch: LaneBatch | LoopView | None = seen[0].lanes
         if self._view is not None:
-            self._view.update(seen[0].local, signals[2])
+            self._view.update(seen[0].local, signals.red_s)
             batch = self._view
         if batch is None:
             return [None] * len(seen)
@@ -121,7 +123,21 @@ class HorizonTeam:
             self._answer,
         )
         note_flow(self._layout, self._queues, self._flow, now_s)
-        until_s = now_s + VALID_S
+        return self._build_commands(seen)
+
+    def _read_signals(self, seen: Sequence[Observation]) -> _Signals:
+        stages: list[int] = []
+        green_s: list[float] = []
+        red_s: list[float] = []
+        for read, members in zip(self._readers, self._members, strict=True):
+            stage, green, red = read([seen[m] for m in members])
+            stages.append(stage)
+            green_s += green
+            red_s += red
+        return _Signals(np.array(stages, dtype=np.int32), np.array(green_s), np.array(red_s))
+
+    def _build_commands(self, seen: Sequence[Observation]) -> Sequence[Command | None]:
+        until_s = seen[0].now_s + VALID_S
         heads = self._heads
         commands: list[Command | None] = [None] * len(seen)
         plans = zip(
