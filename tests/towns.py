@@ -67,3 +67,65 @@ def write_permissive_town(folder: Path) -> Path:
         '<begin value="0"/><end value="600"/></configuration>'
     )
     return path
+
+
+def write_twins(folder: Path, apart_m: float) -> Path:
+    """Write two signals L and R on one street, each with a road at its side.
+
+    Who comes from one of these or from the street's ends may go on over the road between, where
+    one lane turns right into the other road and one goes straight on along the street, against that
+    road: it gives way in the first of three stages, and goes alone in the second.
+    """
+    places = {"l": 0.0, "r": apart_m}
+    nodes = [Node(id_.upper(), x, 0, "traffic_light") for id_, x in places.items()]
+    edges, programs = [], []
+    for here, there, sign in (("l", "r", 1), ("r", "l", -1)):
+        x, at = places[here], here.upper()
+        road, opposite, street = f"{here}_road", f"{here}_opposite", f"{here}_street"
+        over, into = f"{here}{there}", f"{there}{here}"
+        nodes += [
+            Node(road, x, 300 * sign),
+            Node(opposite, x, -300 * sign),
+            Node(street, x - 300 * sign, 0),
+        ]
+        edges += [
+            Edge(f"{road}_in", road, at, 1, 13.9),
+            Edge(f"{road}_out", at, road, 1, 13.9),
+            Edge(f"{opposite}_out", at, opposite, 1, 13.9),
+            Edge(f"{street}_in", street, at, 1, 13.9),
+            Edge(f"{street}_out", at, street, 1, 13.9),
+            Edge(over, at, there.upper(), 2, 13.9),
+        ]
+        links = (
+            Connection(f"{road}_in", f"{opposite}_out", 0, 0),
+            Connection(f"{road}_in", over, 0, 1),
+            Connection(into, f"{road}_out", 0, 0),
+            Connection(into, f"{street}_out", 1, 0),
+            Connection(f"{street}_in", over, 0, 0),
+            Connection(f"{street}_in", over, 0, 1),
+        )
+        states = (
+            *((20.0, "GGGgrr"), (3.0, "yyGgrr"), (12.0, "rrGGrr")),
+            *((3.0, "rryyrr"), (20.0, "rrrrGG"), (3.0, "rrrryy")),
+        )
+        programs.append(Program(at, links, states))
+    joints = tuple(link for program in programs for link in program.links)
+    compile_roads(Roads(tuple(nodes), tuple(edges), joints, tuple(programs)), folder, "twins")
+    flows = "".join(
+        f'<flow id="{one}-{other}" begin="0" end="600" probability="{share}" from="{one}" '
+        f'to="{other}"/>'
+        for here, there in ("lr", "rl")
+        for one, other, share in (
+            (f"{here}_road_in", f"{here}_opposite_out", 0.1),
+            (f"{here}_road_in", f"{there}_street_out", 0.05),
+            (f"{here}_street_in", f"{there}_street_out", 0.05),
+            (f"{here}_street_in", f"{there}_road_out", 0.05),
+        )
+    )
+    (folder / "flows.xml").write_text(f"<routes>{flows}</routes>")
+    path = folder / "twins.sumocfg"
+    path.write_text(
+        '<configuration><net-file value="twins.net.xml"/><route-files value="flows.xml"/>'
+        '<begin value="0"/><end value="600"/></configuration>'
+    )
+    return path

@@ -37,12 +37,12 @@ from traffic.optimization.cycle import (
     Site,
     find_saturation,
     find_shortest_cycle_s,
-    find_shortest_order_s,
     predict_delay_s,
 )
 from traffic.optimization.demand import build_given_streams
 from traffic.optimization.greens import build_green_runs, get_green_s
 from traffic.optimization.offsets import find_feeds
+from traffic.optimization.pairs import pair_network
 from traffic.optimization.transition import build_courses
 from traffic.plans import Period, PlanSet, check_conflicts, check_plan_set, describe_plans
 from traffic.units import to_clock
@@ -92,9 +92,12 @@ def optimize(wish: Wish, console: Console) -> None:
                 found = refine(wish, scenarios, sites, console)
                 plans: Plans = found.plans
             else:
-                plans = build_plans(
-                    wish.method, scenario.network, sites, wish.cycle_s, wish.max_cycle_s
+                pairing = pair_network(scenario.network)
+                joined = pairing.join(sites)
+                found_plans = build_plans(
+                    wish.method, pairing.network, joined, wish.cycle_s, wish.max_cycle_s
                 )
+                plans = pairing.split(found_plans)
             periods.append(Period(from_s, plans))
         plan_set = PlanSet(tuple(periods))
         problems = check_plan_set(scenario.network, plan_set)
@@ -127,14 +130,17 @@ def check_wish(wish: Wish, scenario: Scenario) -> None:
     name, most_s = "--max-cycle", wish.max_cycle_s
     if wish.cycle_s is not None:
         name, most_s = "--cycle", wish.cycle_s
-    for id_, junction in sorted(network.junctions.items()):
-        measure_s = find_shortest_cycle_s if wish.method == "webster" else find_shortest_order_s
-        shortest_s = measure_s(junction, network.plans[id_])
+    planned = pair_network(network)
+    for site in planned.join(build_sites(network, dict.fromkeys(network.junctions, ()))):
+        shortest_s = site.find_shortest_s()
+        if wish.method == "webster":
+            shortest_s = find_shortest_cycle_s(site.junction, site.plan)
         if shortest_s > most_s:
             problems.append(
-                f"{name} {most_s:g}: junction {id_} needs {shortest_s:g} s for its minimum greens "
-                "and intergreens"
+                f"{name} {most_s:g}: junction {site.junction.id} needs {shortest_s:g} s for its "
+                "minimum greens and intergreens"
             )
+    for id_, junction in sorted(network.junctions.items()):
         greens = {run.phase for run in build_green_runs(junction, network.plans[id_])}
         problems += [
             f"junction {id_}: phase {phase.id} is green in no stage of its plan"

@@ -4,7 +4,7 @@ import math
 import signal
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +29,7 @@ from api.planning.trying import (
 )
 from networks.scenario import Scenario
 from traffic.optimization.cycle import Site
+from traffic.optimization.pairs import pair_network
 from traffic.optimization.search import Found, Search
 
 
@@ -48,10 +49,13 @@ def refine(
 ) -> Refined:
     """Search until the budget is used up, then choose on demand that no trial has seen.
 
-    Today's plans are the first that are tried, where they are lawful, and are among the finalists.
-    Raises UserError when told to end before anything was tried.
+    Today's plans are among the finalists, where they are lawful, and the first that are tried,
+    unless signals are timed in pairs, which today's may not be. Raises UserError when told to end
+    before anything was tried.
     """
     first = scenarios[wish.seeds[0]]
+    pairing = pair_network(first.network)
+    joined = pairing.join(sites)
     today = find_today(sites, wish.cycle_s)
     before = {id_: normalize_plan(plan) for id_, plan in first.network.plans.items()}
     begun = time.monotonic()
@@ -67,10 +71,12 @@ def refine(
         if wish.flows is not None:
             return
         with tempfile.TemporaryDirectory(prefix="traffic-") as scratch:
-            followed = follow_plans(first, plans, Path(scratch))
+            followed = follow_plans(first, pairing.split(plans), Path(scratch))
             (flow_vph,) = measure_flows([followed], [(first.begin_s, first.end_s)])
             anew = build_measured_sites(followed.network, flow_vph, first.network.plans)
-        yield from list_candidates(first.network, anew, wish.cycle_s, wish.max_cycle_s)
+        yield from list_candidates(
+            pairing.network, pairing.join(anew), wish.cycle_s, wish.max_cycle_s
+        )
 
     with (
         _heed_stop() as is_stopped,
@@ -79,14 +85,16 @@ def refine(
     ):
         console.print("trying plans; Ctrl-C keeps the best")
         search = Search(
-            first.network.junctions,
-            before,
+            pairing.network.junctions,
+            {site.junction.id: site.plan for site in joined},
             cost.measure,
             is_over,
             wish.seed,
             keep_cycle=wish.cycle_s is not None,
         )
-        found = search.run(_list_starts(wish, first, sites, today), list_more)
+        theory = list_candidates(pairing.network, joined, wish.cycle_s, wish.max_cycle_s)
+        starts = theory if pairing.pairs or today is None else _begin_with(today, theory)
+        found = search.run(starts, list_more)
         if found is None:
             words = "told to end before a single set of plans was tried: nothing is written"
             raise UserError([words])
@@ -99,18 +107,12 @@ def refine(
         if is_stopped():
             console.print("told to end: the best plans so far are kept")
     is_today = today is not None and place == len(finalists)
-    return Refined(lawful[place], found, before_s, costs[place], is_today)
+    return Refined(pairing.split(lawful[place]), found, before_s, costs[place], is_today)
 
 
-def _list_starts(
-    wish: Wish, scenario: Scenario, sites: Sequence[Site], today: Plans | None
-) -> Iterator[Plans]:
-    """Yield today's plans, then what theory finds."""
-    if today is not None:
-        yield today
-    for plans in list_candidates(scenario.network, sites, wish.cycle_s, wish.max_cycle_s):
-        if plans != today:
-            yield plans
+def _begin_with(today: Plans, others: Iterable[Plans]) -> Iterator[Plans]:
+    yield today
+    yield from (plans for plans in others if plans != today)
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from api.planning.measuring import SHIFT_S
 from networks.bare_runs import BareRun, read_edge_loss_s
 from networks.scenario import Scenario
 from networks.sumo_plans import ProgramWriter
+from traffic.optimization.pairs import pair_network
 from traffic.optimization.search import Cost, Plans
 
 HEAVY = 1.05
@@ -70,8 +71,8 @@ class SimulatedCost:
     """Measures plans by the mean delay of all scheduled trips, seconds, over all seeds.
 
     At each junction the cost is the time lost on its approaches and waiting to enter them, vehicle
-    seconds. A context: no
-    process and no file is left.
+    seconds. Plans and costs are of the network as `pair_network` gives it; plans of the street do,
+    too. A context: no process and no file is left.
     """
 
     def __init__(
@@ -86,7 +87,8 @@ class SimulatedCost:
         self._jobs = jobs
         self._is_told_to_end = is_told_to_end
         self._writer = ProgramWriter(next(iter(self._scenarios.values())))
-        network = next(iter(self._scenarios.values())).network
+        self._pairing = pair_network(next(iter(self._scenarios.values())).network)
+        network = self._pairing.network
         self._links = {
             id_: {k for a in network.approaches.values() if a.junction == id_ for k in a.links}
             for id_ in network.junctions
@@ -112,7 +114,9 @@ class SimulatedCost:
         self, plans: Plans, best: Cost | None = None, most_runs: int | None = None
     ) -> Cost | None:
         """See `traffic.optimization.search.Measure`."""
-        programs = self._writer.write(plans, self._scratch / "programs.add.xml")
+        programs = self._writer.write(
+            self._pairing.split(plans), self._scratch / "programs.add.xml"
+        )
         delays_s: list[float] = []
         lost_s: list[Mapping[str, float]] = []
         for delay_s, loss_s in self._run_all(programs, self._demands[:most_runs]):

@@ -33,11 +33,23 @@ Demands = Mapping[frozenset[str], float]  # phases that use one lane -> its flow
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """One junction to be timed: its plan of today and its flows."""
+    """One junction to be timed: its plan of today and its flows.
+
+    `orders` of stages may be given to choose among; else they are those of `list_orders`.
+    """
 
     junction: Junction
     plan: SafePlan
     streams: tuple[Stream, ...]
+    orders: tuple[SafePlan, ...] = ()
+
+    def list_orders(self) -> Sequence[SafePlan]:
+        """Return the orders of stages to choose among."""
+        return self.orders or list_orders(self.junction, self.plan)
+
+    def find_shortest_s(self) -> float:
+        """Return the shortest cycle of any of its orders."""
+        return min(find_shortest_cycle_s(self.junction, order) for order in self.list_orders())
 
 
 def grow_full(site: Site, full: float = FULL, growth: float = GROWTH) -> Site:
@@ -194,7 +206,7 @@ def find_webster_cycle_s(sites: Iterable[Site], max_cycle_s: float) -> float:
     Raises TimingError naming every junction whose minimum greens do not fit `max_cycle_s`.
     """
     sites = tuple(sites)
-    _require_longest(sites, max_cycle_s)
+    _require_longest(sites, max_cycle_s, _find_today_s)
     wanted = [
         ask_webster_s(site.junction, site.plan, build_demands(site), 1.0, max_cycle_s)
         for site in sites
@@ -227,16 +239,11 @@ def list_orders(junction: Junction, plan: SafePlan) -> list[SafePlan]:
     return sorted(orders, key=lambda order: -len(order.slots))
 
 
-def find_shortest_order_s(junction: Junction, plan: SafePlan) -> float:
-    """Return the shortest cycle of any of the plan's orders."""
-    return min(find_shortest_cycle_s(junction, order) for order in list_orders(junction, plan))
-
-
 def list_cycles_s(sites: Iterable[Site], max_cycle_s: float) -> list[float]:
     """Return the cycles worth a trial, in steps of 5 s, shortest first."""
     sites = tuple(sites)
-    shortest_s = max(find_shortest_order_s(site.junction, site.plan) for site in sites)
-    _require_longest(sites, max_cycle_s, find_shortest_order_s)
+    shortest_s = max(site.find_shortest_s() for site in sites)
+    _require_longest(sites, max_cycle_s, Site.find_shortest_s)
     first = math.ceil(shortest_s / CYCLE_STEP_S)
     cycles = [CYCLE_STEP_S * k for k in range(first, int(max_cycle_s / CYCLE_STEP_S) + 1)]
     return cycles or [float(math.floor(max_cycle_s))]
@@ -253,7 +260,7 @@ def choose_orders(sites: Iterable[Site], cycles_s: Sequence[float]) -> dict[str,
     some_s = sorted({cycles_s[0], cycles_s[len(cycles_s) // 2], cycles_s[-1]})
     chosen = {}
     for site in sites:
-        orders = list_orders(site.junction, site.plan)
+        orders = site.list_orders()
         kept: list[SafePlan] = []
         for cycle_s in some_s:
             timed = _time_orders(site, orders, cycle_s)
@@ -359,14 +366,16 @@ def _require_fit(junction: Junction, plan: SafePlan, cycle_s: float) -> list[flo
     return floor_s
 
 
+def _find_today_s(site: Site) -> float:
+    return find_shortest_cycle_s(site.junction, site.plan)
+
+
 def _require_longest(
-    sites: Sequence[Site],
-    max_cycle_s: float,
-    measure_s: Callable[[Junction, SafePlan], float] = find_shortest_cycle_s,
+    sites: Sequence[Site], max_cycle_s: float, measure_s: Callable[[Site], float]
 ) -> None:
     problems = []
     for site in sites:
-        shortest_s = measure_s(site.junction, site.plan)
+        shortest_s = measure_s(site)
         if shortest_s > max_cycle_s:
             problems.append(
                 f"junction {site.junction.id}: its minimum greens and intergreens take "
