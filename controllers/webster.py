@@ -32,7 +32,10 @@ from traffic.optimization.streams import build_streams
 class WebsterSettings:
     """Raises ModelError with all problems at once."""
 
-    period_s: float = 300.0  # flows are measured over this time, then the plan is timed again
+    period_s: float = 300.0  # the plan is timed again after this time
+    # What was measured before a period counts for this share of what it did in that one: with 2/3
+    # flows are those of 15 min in all, the analysis period of HCM 2010, chapter 18. 0..1
+    memory: float = 2 / 3
     known: float = 0.5  # least share of the period in which a loop must have been trusted, 0..1
     full: float = FULL  # share of what its green can carry from which a lane counts as full, 0..1
     growth: float = GROWTH  # what a full lane counts for, times what it showed
@@ -49,6 +52,8 @@ class WebsterSettings:
             for name in ("known", "full")
             if not 0 < getattr(self, name) <= 1
         ]
+        if not 0 <= self.memory < 1:
+            problems.append(f"memory {self.memory} must be at least 0 and below 1")
         if not self.start_s >= 0:
             problems.append(f"start_s {self.start_s} must not be negative")
         if not self.growth >= 1:
@@ -100,7 +105,7 @@ class Webster:
             if plan is None or self._may_begin(plan, seen):  # else with the next cycle
                 self._plan = plan or self._plan
                 self._since_s = seen.now_s
-                self._flows = MeanFlows(self._groups)
+                self._flows.fade(self._settings.memory)
         self._last_s = seen.now_s
         stage = self._plan.stage_at(seen.now_s)
         return follow_or_wait(self._junction, seen, stage, "webster")

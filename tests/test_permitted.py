@@ -18,7 +18,15 @@ from traffic.model import (
     SafePlan,
     Stage,
 )
-from traffic.optimization.cycle import Site, build_demands, grow_full, list_orders, optimize_plans
+from traffic.optimization.cycle import (
+    Demand,
+    Site,
+    build_demands,
+    grow_full,
+    list_orders,
+    optimize_plans,
+    spread_ratios,
+)
 from traffic.optimization.permitted import (
     SNEAKERS_VEH,
     START_S,
@@ -118,9 +126,28 @@ def test_who_counts_more_gets_more_and_who_has_a_green_of_its_own_waits_for_nobo
     # East: 500 / 1800 over (33 - 3 - 2) / 60 is 0.6, full; the side street is at 0.37.
     assert [s.flow_vph for s in grown.streams] == [750, 100]
     assert build_demands(site) == {
-        frozenset({"east"}): pytest.approx(500 / 1800),
-        frozenset({"side"}): pytest.approx(100 / 1800),
+        frozenset({"east"}): Demand(500 / 1800, (1.0, 0.0, 0.0)),
+        frozenset({"side"}): Demand(100 / 1800, (0.0, 0.0, 1.0)),
     }
+
+
+def test_a_protected_green_need_not_serve_whom_the_permissive_one_lets_through() -> None:
+    """Left asks for 0.2 and finds gaps for a quarter of what A has for east, 0.3 / 4 = 0.075."""
+    demands = {
+        frozenset({"left"}): Demand(0.2, (0.25, 1.0, 0.0)),
+        frozenset({"east"}): Demand(0.3, (1.0, 0.0, 0.0)),
+        frozenset({"side"}): Demand(0.1, (0.0, 0.0, 1.0)),
+    }
+    assert spread_ratios(demands, 3) == pytest.approx([0.3, 0.2 - 0.075, 0.1])
+    few = {**demands, frozenset({"left"}): Demand(0.05, (0.25, 1.0, 0.0))}
+    assert spread_ratios(few, 3) == pytest.approx([0.3, 0.0, 0.1])
+    # What finds gaps is what the HCM tells of this plan.
+    left = Stream("e", "left", 100, 1800, opposed=(("w", "east", 1.0),))
+    streams = (Stream("w", "east", 500, 1800), left)
+    asked = build_demands(Site(T, PLAN, streams))[frozenset({"left"})]
+    assert asked.ratio == pytest.approx(100 / 1800)
+    assert asked.rates == pytest.approx(measure_service(T, PLAN, streams).rate[1])
+    assert 0 < asked.rates[0] < 1
 
 
 def test_a_stage_that_nobody_needs_is_left_out() -> None:

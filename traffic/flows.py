@@ -93,7 +93,8 @@ def has_own_lanes(approach: Approach, phases: Iterable[str]) -> bool:
 
 
 class MeanFlows:
-    """Flow over named groups of loops, the mean of all intervals added."""
+    """Flow over named groups of loops, the mean of all intervals added, or the more of the later
+    ones the more often the earlier ones were let fade."""
 
     def __init__(self, groups: Mapping[str, frozenset[str]]) -> None:
         self._groups = {name: tuple(sorted(loops)) for name, loops in groups.items()}
@@ -104,6 +105,11 @@ class MeanFlows:
         for loop, count in find_known(batch, batch.count_veh).items():
             self._count_veh[loop] = self._count_veh.get(loop, 0.0) + count
             self._known_s[loop] = self._known_s.get(loop, 0.0) + batch.interval_s
+
+    def fade(self, kept: float) -> None:
+        """Let everything added so far count for this share of what it did, 0..1."""
+        self._count_veh = {loop: kept * count for loop, count in self._count_veh.items()}
+        self._known_s = {loop: kept * time_s for loop, time_s in self._known_s.items()}
 
     def build_flow_vph(self, known_s: float = 0.0) -> dict[str, float]:
         """Return group -> flow; loops known for less time than told are left out and the others

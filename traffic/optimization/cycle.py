@@ -28,7 +28,17 @@ TIMED_ORDERS = 2  # of which the best get splits of least delay
 TIMED_CYCLES = 4  # that are best with Webster's greens, and get splits of least delay
 _LEAST_RATE = 0.1  # of a permissive green: more green than ten times a flow's helps no more
 
-Demands = Mapping[frozenset[str], float]  # phases that use one lane -> its flow ratio
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """What the fullest lane of some phases asks for: its flow ratio to what its best slots let
+    through, and the discharge in each slot (S), 1 in the best ones, less in permissive greens."""
+
+    ratio: float
+    rates: tuple[float, ...]
+
+
+Demands = Mapping[frozenset[str], Demand]  # by the phases that use one lane
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,33 +127,43 @@ def round_to_sum(values: NDArray[np.float64], total: float) -> list[float]:
 
 
 def build_demands(site: Site) -> Demands:
-    """Return the flow ratio of the fullest lane for each set of phases that use one lane.
+    """Return what each set of phases that use one lane asks for, by its fullest lane.
 
     Where the best slots of a set are permissive, the ratio is to what these let through.
     """
     stages = [site.junction.get_stage(stage) for stage, _ in site.plan.slots]
     service = measure_service(site.junction, site.plan, site.streams)
-    demands: dict[frozenset[str], float] = {}
+    demands: dict[frozenset[str], Demand] = {}
     for stream, rates in zip(site.streams, service.rate, strict=True):
-        rate = max((rates[i] for i in _find_slots(stages, stream.together)), default=1.0)
-        ratio = stream.flow_ratio / max(float(rate), _LEAST_RATE)
-        demands[stream.together] = max(ratio, demands.get(stream.together, 0.0))
+        best = _find_slots(stages, stream.together)
+        rate = max([_LEAST_RATE, *(float(rates[i]) for i in best)] if best else [1.0])
+        shares = tuple(1.0 if i in best else min(float(r) / rate, 1.0) for i, r in enumerate(rates))
+        demand = Demand(stream.flow_ratio / rate, shares)
+        known = demands.get(stream.together)
+        if known is None or demand.ratio > known.ratio:
+            demands[stream.together] = demand
     return demands
 
 
-def spread_ratios(stages: Sequence[Stage], demands: Demands) -> list[float]:
-    """Return the flow ratio that each stage must serve, those that only one can serve first.
+def spread_ratios(demands: Demands, slots: int) -> list[float]:
+    """Return the flow ratio that each slot must serve, those that only one can serve first.
 
     A lane that is green in several slots needs its ratio once: what one slot gives it, because
-    another lane needs it there, the others need not.
+    another lane needs it there, the others need not. So it is for what a permissive green lets
+    through of it (HCM 2010, chapter 31, protected-permitted left turns), which is looked at last.
     """
-    slots_of = {phases: _find_slots(stages, phases) for phases in demands}
-    ratios = [0.0] * len(stages)
-    for phases in sorted(demands, key=lambda one: (len(slots_of[one]), sorted(one))):
-        slots = slots_of[phases]
-        missing = demands[phases] - sum(ratios[i] for i in slots)
-        for i in slots:
-            ratios[i] += max(0.0, missing) / len(slots)
+    ratios = [0.0] * slots
+
+    def rank(phases: frozenset[str]) -> tuple[bool, int, list[str]]:
+        rates = demands[phases].rates
+        return any(0 < rate < 1 for rate in rates), sum(r == 1 for r in rates), sorted(phases)
+
+    for phases in sorted(demands, key=rank):
+        demand = demands[phases]
+        served = sum(ratio * rate for ratio, rate in zip(ratios, demand.rates, strict=True))
+        best = [i for i, rate in enumerate(demand.rates) if rate == 1]
+        for i in best:
+            ratios[i] += max(0.0, demand.ratio - served) / len(best)
     return ratios
 
 
@@ -163,11 +183,10 @@ def share_webster(
 ) -> SafePlan:
     """Return Webster's greens at a cycle, whole seconds; raises TimingError when they don't fit."""
     floor_s = _require_fit(junction, plan, cycle_s)
-    stages = [junction.get_stage(stage) for stage, _ in plan.slots]
     lost_s = [change_s + start_s for change_s in find_change_s(junction, plan)]
     least_s = [max(f - lost, 0.0) for f, lost in zip(floor_s, lost_s, strict=True)]
     lost_s = [min(f, lost) for f, lost in zip(floor_s, lost_s, strict=True)]
-    ratios = spread_ratios(stages, demands)
+    ratios = spread_ratios(demands, len(plan.slots))
     greens_s = webster_splits_s(ratios, cycle_s, sum(lost_s), least_s)
     slots_s = np.maximum(greens_s + np.array(lost_s), floor_s)
     return _build_plan(plan, round_to_sum(slots_s, cycle_s))
@@ -186,9 +205,8 @@ def ask_webster_s(
     Raises TimingError when these do not fit.
     """
     lost_s = [change_s + start_s for change_s in find_change_s(junction, plan)]
-    stages = [junction.get_stage(stage) for stage, _ in plan.slots]
     return webster_cycle_s(
-        spread_ratios(stages, demands),
+        spread_ratios(demands, len(plan.slots)),
         max(sum(lost_s), 1.0),
         min_cycle_s=max(min_cycle_s, find_shortest_cycle_s(junction, plan)),
         max_cycle_s=max_cycle_s,
