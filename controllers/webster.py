@@ -36,7 +36,7 @@ class WebsterSettings:
     # What was measured before a period counts for this share of what it did in that one: with 2/3
     # flows are those of 15 min in all, the analysis period of HCM 2010, chapter 18. 0..1
     memory: float = 2 / 3
-    known: float = 0.5  # least share of the period in which a loop must have been trusted, 0..1
+    known: float = 0.5  # least share of the period, or of what is remembered, with trust, 0..1
     full: float = FULL  # share of what its green can carry from which a lane counts as full, 0..1
     growth: float = GROWTH  # what a full lane counts for, times what it showed
     start_s: float = START_S  # of each green until traffic moves, less what it uses of the amber

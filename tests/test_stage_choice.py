@@ -1,5 +1,6 @@
 """Controllers that choose stages: lawful whatever they sense, right in cases known beforehand."""
 
+import math
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -21,9 +22,11 @@ from networks import load
 from networks.resco import free_scenario
 from traffic.control import Command, Observation, RawReadings, Sensing
 from traffic.engine import Engine
+from traffic.flows import MeanFlows
 from traffic.interlock import Interlock
 from traffic.lanes import UNKNOWN_TURN
 from traffic.model import Detector, DetectorKind, ModelError, Network
+from traffic.optimization.cycle import Demand
 from traffic.readings import LaneBatch, LoopBatch, Quality
 from traffic.trouble import NOTHING_WATCHED
 
@@ -294,7 +297,10 @@ def test_webster_gives_each_stage_its_share(crossing: Network) -> None:
     ]
     assert len(phases) == len(stages) > 1
     ratios = [0.3 if i == 0 else 0.1 for i in range(len(stages))]
-    demands = {frozenset({p}): ratio for p, ratio in zip(phases, ratios, strict=True)}
+    demands = {
+        frozenset({p}): Demand(ratio, tuple(float(p in stage.green) for stage in stages))
+        for p, ratio in zip(phases, ratios, strict=True)
+    }
     settings = WebsterSettings(start_s=0.0, min_cycle_s=10.0)
     found = build_webster_plan(junction, plan, demands, settings, offset_s=40.0)
     assert found is not None
@@ -308,6 +314,24 @@ def test_webster_gives_each_stage_its_share(crossing: Network) -> None:
             assert slot_s - 3.0 == pytest.approx(green_s, abs=1.5)
 
 
+def test_what_was_measured_before_fades_against_what_is_measured_now() -> None:
+    """Ten vehicles in 300 s that fade to two thirds, then 20 more in 300 s."""
+    flows = MeanFlows({"a": frozenset({"loop"}), "b": frozenset({"dead"})})
+    unknown = np.full(2, np.nan)
+    quality = np.array([Quality.GOOD, Quality.MISSING], dtype=np.int8)
+    for end_s, count in ((300.0, 10.0), (600.0, 20.0)):
+        flows.fade(2 / 3)
+        counts = np.array([count, np.nan])
+        loops = ("loop", "dead")
+        flows.add(LoopBatch(end_s, 300.0, loops, counts, unknown.copy(), unknown.copy(), quality))
+    expected_vph = 3600 * (10 * 2 / 3 + 20) / (300 * 2 / 3 + 300)
+    assert flows.build_flow_vph()["a"] == pytest.approx(expected_vph)
+    assert math.isnan(flows.build_flow_vph()["b"])
+    # It is known for 500 s by now.
+    assert flows.build_flow_vph(known_s=499.0)["a"] == pytest.approx(expected_vph)
+    assert math.isnan(flows.build_flow_vph(known_s=501.0)["a"])
+
+
 def test_the_way_to_a_stage_keeps_the_order_of_stages() -> None:
     junction = TOWN.junctions["J2"]
     stages = [stage.id for stage in junction.stages]
@@ -317,8 +341,10 @@ def test_the_way_to_a_stage_keeps_the_order_of_stages() -> None:
 
 def test_settings_that_cannot_be_name_every_problem() -> None:
     with pytest.raises(ModelError) as error:
-        WebsterSettings(period_s=0.0, known=2.0, growth=0.5, start_s=-1.0, min_cycle_s=200.0)
-    assert len(error.value.problems) == 5
+        WebsterSettings(
+            period_s=0.0, known=2.0, memory=1.0, growth=0.5, start_s=-1.0, min_cycle_s=200.0
+        )
+    assert len(error.value.problems) == 6
     with pytest.raises(ModelError, match="period_s 0 must be above 0"):
         MaxPressure(TOWN, "J2", period_s=0)
     with pytest.raises(ModelError, match=r"gap_s 0 must be above 0(.|\n)*max_green_s 0"):

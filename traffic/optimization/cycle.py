@@ -224,7 +224,7 @@ def find_webster_cycle_s(sites: Iterable[Site], max_cycle_s: float) -> float:
     Raises TimingError naming every junction whose minimum greens do not fit `max_cycle_s`.
     """
     sites = tuple(sites)
-    _require_longest(sites, max_cycle_s, _find_today_s)
+    _require_longest(sites, max_cycle_s, lambda one: find_shortest_cycle_s(one.junction, one.plan))
     wanted = [
         ask_webster_s(site.junction, site.plan, build_demands(site), 1.0, max_cycle_s)
         for site in sites
@@ -370,8 +370,8 @@ def find_saturation(site: Site, plan: SafePlan) -> float:
 
 
 def _build_plan(like: SafePlan, slots_s: Sequence[float]) -> SafePlan:
-    slots = tuple((stage, s) for (stage, _), s in zip(like.slots, slots_s, strict=True))
-    return SafePlan(slots, like.offset_s)
+    stages = [stage for stage, _ in like.slots]
+    return SafePlan(tuple(zip(stages, slots_s, strict=True)), like.offset_s)
 
 
 def _require_fit(junction: Junction, plan: SafePlan, cycle_s: float) -> list[float]:
@@ -382,10 +382,6 @@ def _require_fit(junction: Junction, plan: SafePlan, cycle_s: float) -> list[flo
             f"{sum(floor_s):g} s, its minimum greens and intergreens"
         )
     return floor_s
-
-
-def _find_today_s(site: Site) -> float:
-    return find_shortest_cycle_s(site.junction, site.plan)
 
 
 def _require_longest(
