@@ -24,7 +24,7 @@ from traffic.model import Network, SafePlan
 from traffic.optimization.cycle import Site, find_shortest_cycle_s, optimize_plans, stretch_plan
 from traffic.optimization.pairs import Pair, pair_network
 from traffic.optimization.streams import Stream
-from traffic.plans import check_plan
+from traffic.plans import Period, PlanSet, check_plan
 
 KEPT_FREE = {("s1", "s2"), ("s2", "s1"), ("s2", "s2"), ("s2", "s3"), ("s3", "s2"), ("s3", "s3")}
 
@@ -38,6 +38,13 @@ def twins(tmp_path_factory: pytest.TempPathFactory) -> Network:
 def get_pair(network: Network) -> Pair:
     (pair,) = pair_network(network).pairs
     return pair
+
+
+def draw_plan(pair: Pair, data: st.DataObject) -> SafePlan:
+    order = data.draw(st.sampled_from(pair.orders))
+    cycle_s = find_shortest_cycle_s(pair.junction, order) + data.draw(st.integers(0, 40))
+    offset_s = float(data.draw(st.integers(0, 200)))
+    return replace(stretch_plan(pair.junction, order, cycle_s), offset_s=offset_s)
 
 
 def build_sites(network: Network, vph: float) -> list[Site]:
@@ -114,12 +121,8 @@ def test_members_show_the_stage_of_the_pair_at_every_second(
     twins: Network, data: st.DataObject
 ) -> None:
     pair = get_pair(twins)
-    order = data.draw(st.sampled_from(pair.orders))
-    shortest_s = find_shortest_cycle_s(pair.junction, order)
-    cycle_s = shortest_s + data.draw(st.integers(0, 40))
-    plan = replace(
-        stretch_plan(pair.junction, order, cycle_s), offset_s=float(data.draw(st.integers(0, 200)))
-    )
+    plan = draw_plan(pair, data)
+    cycle_s = plan.cycle_s
     assert check_plan(pair.junction, plan) == []
     split = pair.split(plan)
     for id_, own in split.items():
@@ -128,6 +131,47 @@ def test_members_show_the_stage_of_the_pair_at_every_second(
     for now_s in range(int(cycle_s)):
         stages = pair.stages[plan.stage_at(now_s)]
         assert [split[id_].stage_at(now_s) for id_ in ("L", "R")] == [stage.id for stage in stages]
+
+
+@settings(deadline=None)
+@given(st.data())
+def test_plans_of_the_members_tell_the_plan_of_the_pair(
+    twins: Network, data: st.DataObject
+) -> None:
+    pair = get_pair(twins)
+    plan = draw_plan(pair, data)
+    merged = pair.merge(pair.split(plan))
+    assert merged is not None
+    for now_s in range(int(plan.cycle_s)):
+        assert merged.stage_at(now_s) == plan.stage_at(now_s)
+
+
+def test_plans_that_were_not_made_for_the_pair_are_none_of_its(twins: Network) -> None:
+    pair = get_pair(twins)
+    assert pair.merge(twins.plans) is None  # s1 with s1
+    plans = pair.split(stretch_plan(pair.junction, pair.orders[0], 60.0))
+    longer = stretch_plan(twins.junctions["R"], plans["R"], 70.0)
+    assert pair.merge({**plans, "R": longer}) is None
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.data())
+def test_from_plan_to_plan_the_road_between_is_kept_free(
+    twins: Network, data: st.DataObject
+) -> None:
+    pairing = pair_network(twins)
+    one, other = (draw_plan(pairing.pairs[0], data) for _ in range(2))
+    periods = (
+        Period(0.0, pairing.pairs[0].split(one)),
+        Period(600.0 + data.draw(st.integers(0, 100)), pairing.pairs[0].split(other)),
+    )
+    shown = pairing.follow(twins, PlanSet(periods))
+    for now_s in range(1000):
+        assert tuple(shown[id_](now_s) for id_ in ("L", "R")) in KEPT_FREE
+    # In step again within two cycles after the old plan's own.
+    for now_s in range(1000, 1100):
+        last = pairing.pairs[0].split(other)
+        assert [shown[id_](now_s) for id_ in last] == [p.stage_at(now_s) for p in last.values()]
 
 
 @settings(deadline=None, max_examples=15)

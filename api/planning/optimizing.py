@@ -43,7 +43,6 @@ from traffic.optimization.demand import build_given_streams
 from traffic.optimization.greens import build_green_runs, get_green_s
 from traffic.optimization.offsets import find_feeds
 from traffic.optimization.pairs import pair_network
-from traffic.optimization.transition import build_courses
 from traffic.plans import Period, PlanSet, check_conflicts, check_plan_set, describe_plans
 from traffic.units import to_clock
 
@@ -326,10 +325,7 @@ def _write_all(
     if len(plan_set.periods) == 1:
         writer.write(plan_set.periods[0].plans, out / "plan.add.xml")
     else:
-        courses = build_courses(
-            network.junctions, {id_: plan_set.get_schedule(id_) for id_ in network.junctions}
-        )
-        stages = {id_: course.stage_at for id_, course in courses.items()}
+        stages = pair_network(network).follow(network, plan_set)
         writer.write_day(stages, scenario.begin_s, scenario.end_s, out / "plan.add.xml")
     with (out / "changes.csv").open("w", encoding="utf-8", newline="") as stream:
         rows = [asdict(change) for change in changes]

@@ -8,8 +8,9 @@ Fambro and S. H. Richards, Optimization of Pretimed Signalized Diamond Interchan
 Research Record 644, 1977).
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice, pairwise, product
 
 from traffic.model import Approach, Junction, Network, Phase, SafePlan, Stage
@@ -17,6 +18,8 @@ from traffic.optimization.cycle import MOST_ORDERS, Site
 from traffic.optimization.joined import Need, merge_signals
 from traffic.optimization.joining import SHORT_M
 from traffic.optimization.streams import LaneUse, Stream
+from traffic.optimization.transition import Course
+from traffic.plans import PlanSet
 
 Plans = Mapping[str, SafePlan]
 MOST_STEPS = 100_000  # in search of orders of stages
@@ -48,6 +51,27 @@ class Pair:
             for m, member in enumerate(self.members)
         }
 
+    def merge(self, plans: Plans) -> SafePlan | None:
+        """Return the plan of the pair that two plans of its members are; None when they are none,
+        for their cycles differ or they come to stages together that the pair does not show."""
+        own = [plans[member.id] for member in self.members]
+        if own[0].cycle_s != own[1].cycle_s:
+            return None
+        first_s, cycle_s = own[0].offset_s, own[0].cycle_s
+        begins_s = {
+            (plan.offset_s - first_s + sum(s for _, s in plan.slots[:i])) % cycle_s
+            for plan in own
+            for i in range(len(plan.slots))
+        }
+        names = {tuple(stage.id for stage in pair): id_ for id_, pair in self.stages.items()}
+        slots = []
+        for begin_s, end_s in pairwise([*sorted(begins_s), cycle_s]):
+            shown = tuple(plan.stage_at(first_s + begin_s) for plan in own)
+            if shown not in names:
+                return None
+            slots.append((names[shown], end_s - begin_s))
+        return SafePlan(tuple(slots), first_s)
+
 
 @dataclass(frozen=True)
 class Pairing:
@@ -69,6 +93,28 @@ class Pairing:
             if pair.junction.id in split:
                 split |= pair.split(split.pop(pair.junction.id))
         return dict(sorted(split.items()))
+
+    def follow(self, street: Network, plan_set: PlanSet) -> dict[str, Callable[[float], str]]:
+        """Return junction of the street -> the stage at a moment; ask with times that never fall.
+
+        From one plan to the next, the signals of a pair change as one where they are timed as one.
+        """
+        stages: dict[str, Callable[[float], str]] = {
+            id_: Course(junction, plan_set.get_schedule(id_)).stage_at
+            for id_, junction in sorted(street.junctions.items())
+        }
+        for pair in self.pairs:
+            merged = [(period.from_s, pair.merge(period.plans)) for period in plan_set.periods]
+            schedule = [(from_s, plan) for from_s, plan in merged if plan is not None]
+            if len(schedule) == len(merged):
+                for m, member in enumerate(pair.members):
+                    course = Course(pair.junction, schedule)  # one for each that asks
+                    stages[member.id] = partial(_show, pair, course, m)
+        return stages
+
+
+def _show(pair: Pair, course: Course, member: int, now_s: float) -> str:
+    return pair.stages[course.stage_at(now_s)][member].id
 
 
 def pair_network(network: Network) -> Pairing:

@@ -7,7 +7,7 @@ lengthened or shortened, whichever is less, until its cycle begins where its off
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from traffic.model import Junction, ModelError, SafePlan
@@ -140,10 +140,3 @@ class Course:
     def _find_due(self, now_s: float) -> SafePlan:
         begun = [plan for from_s, plan in self._schedule if from_s <= now_s % DAY_S]
         return begun[-1] if begun else self._schedule[-1][1]
-
-
-def build_courses(
-    junctions: Mapping[str, Junction], schedules: Mapping[str, Sequence[tuple[float, SafePlan]]]
-) -> dict[str, Course]:
-    """Return junction -> course."""
-    return {id_: Course(junctions[id_], schedule) for id_, schedule in sorted(schedules.items())}
