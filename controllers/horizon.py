@@ -85,8 +85,14 @@ class HorizonTeam:
         self._members = [[place[m.id] for m in one.members] for one in self._joined]
         at = {j: i for i, j in enumerate(network.lanes.ways)}
         self._readers = [one.build_reader() for one in self._joined]
-        self._place = np.array([at[m.id] for one in self._joined for m in one.members])
-        self._first = np.cumsum([0, *(len(one.members) for one in self._joined)])[:-1]
+        self._place = np.array([at[one.members[0].id] for one in self._joined])
+        # Elsewhere nobody is waited for: on shorter ways nobody is caught behind who gives way, and
+        # two planned as one let nobody in who would.
+        is_deep = [
+            len(one.members) == 1 and any(any(turns) for _, turns in own)
+            for one, own in zip(self._joined, self._stages, strict=True)
+        ]
+        self._is_deep = np.array(is_deep, dtype=np.int32)
         self._nobody = np.zeros(len(at), dtype=np.int32)
 
     def decide(self, seen: Sequence[Observation]) -> Sequence[Command | None]:
@@ -119,7 +125,7 @@ class HorizonTeam:
             self._queues,
             self._heads,
             *signals,
-            np.add.reduceat(halted[self._place], self._first),
+            halted[self._place] * self._is_deep,
             self._answer,
         )
         note_flow(self._layout, self._queues, self._flow, now_s)

@@ -23,7 +23,7 @@ from traffic.optimization.arrivals import build_queues
 from traffic.optimization.decision import PATIENCE_S
 from traffic.optimization.horizon import AMBER_S, AT_OR_AFTER_S, HORIZON_S, plan_junction
 from traffic.optimization.joining import join_junctions
-from traffic.optimization.layout import build_layout
+from traffic.optimization.layout import DEEP_M, build_layout
 from traffic.optimization.nodes import build_work
 from traffic.optimization.service import LAUNCH_S
 from traffic.readings import Quality
@@ -312,6 +312,16 @@ def find_start(
     raise AssertionError("never green across")
 
 
+def make_deep(network: Network, deep_m: float = DEEP_M) -> Network:
+    """Return the network with ways so long through its junctions."""
+    assert network.lanes is not None
+    ways = {
+        id_: tuple(replace(way, length_m=deep_m) for way in own)
+        for id_, own in network.lanes.ways.items()
+    }
+    return replace(network, lanes=replace(network.lanes, ways=ways))
+
+
 @pytest.mark.parametrize(
     ("caught_s", "later_s"), [(3.0, 0.0), (8.0, 5.0), (1000.0, PATIENCE_S - 3.0)]
 )
@@ -319,10 +329,18 @@ def test_a_stage_waits_for_who_is_seen_to_halt_within_the_junction(
     permissive: Network, caught_s: float, later_s: float
 ) -> None:
     """Its change takes 3 s, in which who halts may leave; after PATIENCE_S it waits no more."""
-    usual = find_start(permissive, 8.0)
-    late = find_start(permissive, 8.0, caught_s)
+    deep = make_deep(permissive)
+    usual = find_start(deep, 8.0)
+    late = find_start(deep, 8.0, caught_s)
     assert late[0] == usual[0]
     assert late[1] == usual[1] + later_s
+
+
+def test_nobody_is_waited_for_where_no_second_one_finds_room_behind_him(
+    permissive: Network,
+) -> None:
+    short = make_deep(permissive, DEEP_M - 0.1)
+    assert find_start(short, 8.0, 1000.0) == find_start(short, 8.0)
 
 
 @pytest.mark.parametrize(("needs", "start_s"), [(Sensing.LANES, 5.0), (Sensing.INTENTIONS, 9.0)])
@@ -330,7 +348,7 @@ def test_who_creeps_for_a_second_is_still_waited_for_with_intentions(
     permissive: Network, needs: Sensing, start_s: float
 ) -> None:
     """Caught for 8 s, in the fifth of which it creeps; the change is through after 3 s."""
-    ended_s, started_s = find_start(permissive, 8.0, 8.0, 5.0, needs)
+    ended_s, started_s = find_start(make_deep(permissive), 8.0, 8.0, 5.0, needs)
     assert started_s == ended_s + start_s
 
 
