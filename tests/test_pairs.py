@@ -95,7 +95,7 @@ def test_signals_that_cannot_keep_the_road_free_stay_apart(twins: Network) -> No
 
 
 def test_a_plan_of_the_pair_is_one_for_each_with_the_same_cycle(twins: Network) -> None:
-    """L goes on with s2 while R changes; R's first slot begins 10 s into the cycle."""
+    """L goes on with s2 while R changes, and with its last slot into its first."""
     pair = get_pair(twins)
     names = {(one.id, other.id): id_ for id_, (one, other) in pair.stages.items()}
     slots = ((("s1", "s2"), 10.0), (("s3", "s3"), 20.0), (("s2", "s2"), 8.0), (("s2", "s1"), 14.0))
@@ -104,20 +104,18 @@ def test_a_plan_of_the_pair_is_one_for_each_with_the_same_cycle(twins: Network) 
         "L": SafePlan((("s1", 10.0), ("s3", 20.0), ("s2", 22.0)), 45.0),
         "R": SafePlan((("s2", 10.0), ("s3", 20.0), ("s2", 8.0), ("s1", 14.0)), 45.0),
     }
-    one = SafePlan(
-        ((names["s2", "s1"], 12.0), (names["s2", "s2"], 6.0), (names["s3", "s2"], 9.0)), 4.0
-    )
-    assert pair.split(one)["R"] == SafePlan((("s1", 12.0), ("s2", 15.0)), 4.0)
-    assert pair.split(replace(one, slots=one.slots[1:]))["L"] == SafePlan(
-        (("s2", 6.0), ("s3", 9.0)), 4.0
-    )
+    turned = SafePlan((*plan.slots[3:], *plan.slots[:3]), 45.0 - 14.0)
+    assert pair.split(turned) == {
+        "L": SafePlan((("s1", 10.0), ("s3", 20.0), ("s2", 22.0)), 45.0),
+        "R": SafePlan((("s1", 14.0), ("s2", 10.0), ("s3", 20.0), ("s2", 8.0)), 31.0),
+    }
     still = SafePlan(((names["s2", "s1"], 12.0), (names["s2", "s2"], 6.0)), 20.0)
     assert pair.split(still)["L"] == SafePlan((("s2", 18.0),), 20.0)
 
 
 @settings(deadline=None)
 @given(st.data())
-def test_members_show_the_stage_of_the_pair_at_every_second(
+def test_members_show_the_stage_of_the_pair_at_every_second_and_tell_it(
     twins: Network, data: st.DataObject
 ) -> None:
     pair = get_pair(twins)
@@ -128,22 +126,12 @@ def test_members_show_the_stage_of_the_pair_at_every_second(
     for id_, own in split.items():
         assert own.cycle_s == cycle_s
         assert check_plan(twins.junctions[id_], own) == []
+    merged = pair.merge(split)
+    assert merged is not None
     for now_s in range(int(cycle_s)):
+        assert merged.stage_at(now_s) == plan.stage_at(now_s)
         stages = pair.stages[plan.stage_at(now_s)]
         assert [split[id_].stage_at(now_s) for id_ in ("L", "R")] == [stage.id for stage in stages]
-
-
-@settings(deadline=None)
-@given(st.data())
-def test_plans_of_the_members_tell_the_plan_of_the_pair(
-    twins: Network, data: st.DataObject
-) -> None:
-    pair = get_pair(twins)
-    plan = draw_plan(pair, data)
-    merged = pair.merge(pair.split(plan))
-    assert merged is not None
-    for now_s in range(int(plan.cycle_s)):
-        assert merged.stage_at(now_s) == plan.stage_at(now_s)
 
 
 def test_plans_that_were_not_made_for_the_pair_are_none_of_its(twins: Network) -> None:

@@ -84,6 +84,7 @@ def optimize(wish: Wish, console: Console) -> None:
         scenario = scenarios[wish.seeds[0]]
         check_wish(wish, scenario)
         sites_by_period = _find_sites(wish, scenarios)
+        pairing = pair_network(scenario.network)
         found: Refined | None = None
         periods = []
         for from_s, sites in sites_by_period.items():
@@ -91,12 +92,12 @@ def optimize(wish: Wish, console: Console) -> None:
                 found = refine(wish, scenarios, sites, console)
                 plans: Plans = found.plans
             else:
-                pairing = pair_network(scenario.network)
                 joined = pairing.join(sites)
-                found_plans = build_plans(
-                    wish.method, pairing.network, joined, wish.cycle_s, wish.max_cycle_s
+                plans = pairing.split(
+                    build_plans(
+                        wish.method, pairing.network, joined, wish.cycle_s, wish.max_cycle_s
+                    )
                 )
-                plans = pairing.split(found_plans)
             periods.append(Period(from_s, plans))
         plan_set = PlanSet(tuple(periods))
         problems = check_plan_set(scenario.network, plan_set)
