@@ -20,7 +20,7 @@ from traffic.readings import LaneBatch
 
 VALID_S = 2.0
 NOBODY: frozenset[str] = frozenset()
-SEEING = Weights(left_s=8.0, left_more_s=1.5, stop_s=6.0, change_s=1.0)
+SEEING = Weights(left_s=8.0, left_more_s=1.5, stop_s=5.0, change_s=1.0)
 WEIGHTS: Mapping[Sensing, Weights] = {
     # Loops do not show who is caught within a junction, or follows one between two.
     Sensing.LOOPS: SEEING._replace(turns_s=3.0, urgent_s=5.0, caught_s=3.0),

@@ -15,10 +15,11 @@ from traffic.lanes import LEAVES, UNKNOWN_TURN
 from traffic.optimization.compiled import compiled
 from traffic.optimization.horizon import VEHICLES
 from traffic.optimization.layout import Layout
-from traffic.optimization.service import HORIZON_S
+from traffic.optimization.service import CRUISING, HORIZON_S
 
 ACCELERATION_MPS2 = 2.6
-JOIN_LOSS_S = 1.5  # of a vehicle that crosses a stop line out of a queue, until free speed
+JOIN_LOSS_S = 0.9  # of a vehicle that crosses a stop line out of a queue, until free speed
+CRUISING_M = 30.0  # from a stop line: nearer, somebody may be slow for the sake of a red
 JAM_SPACING_M = 7.5
 FULL = 0.8  # of a link's storage; one that hardly moves then takes nobody: a full ring locks
 JAM_MPS = 2.0
@@ -82,10 +83,11 @@ def build_flow(layout: Layout) -> Flow:
 
 @compiled
 def _time_to(back_m, speed_mps, free_mps):  # type: ignore[no-untyped-def]
-    """Seconds to drive `back_m` from this speed, accelerating to free speed."""
+    """Seconds to drive `back_m`, at this speed or accelerating to free speed."""
     if back_m <= 0:
         return 0.0
-    free_mps = max(free_mps, speed_mps)
+    if speed_mps >= free_mps or (speed_mps >= CRUISING * free_mps and back_m > CRUISING_M):
+        return back_m / speed_mps
     gain_m = (free_mps**2 - speed_mps**2) / (2 * ACCELERATION_MPS2)
     if back_m <= gain_m:
         root = np.sqrt(speed_mps**2 + 2 * ACCELERATION_MPS2 * back_m)

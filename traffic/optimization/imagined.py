@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from traffic.optimization.compiled import compiled
+from traffic.optimization.service import BRAKING_MPS2, CRUISING
 
 ROOM = 64  # vehicles at most, of one lane
 SPACING_M = 7.5
-ACCELERATION_MPS2 = 2.6
-BRAKING_MPS2 = 4.5
+ACCELERATION_MPS2 = 2.0
 STAND_M = 1.0  # before the stop line, of the first one at red
 HELD_M = 0.5  # before a loop that has not counted it
 LATE_GREEN_S = 3.0  # overdue at the stop line in green, until it vanishes
@@ -169,7 +169,9 @@ def drive(ground, mem, lane, is_open, stop_good, advance_good):  # type: ignore[
     k = 0
     while k < mem.size[lane]:
         back_m, stage = mem.back_m[lane, k], mem.stage[lane, k]
-        speed_mps = min(mem.speed_mps[lane, k] + ACCELERATION_MPS2, free_mps)
+        speed_mps = mem.speed_mps[lane, k]
+        if speed_mps < CRUISING * free_mps:
+            speed_mps = min(speed_mps + ACCELERATION_MPS2, free_mps)
         if ahead_m > -np.inf:
             gap_m = back_m - ahead_m - SPACING_M
             root = BRAKING_MPS2**2 + ahead_mps**2 + 2 * BRAKING_MPS2 * gap_m

@@ -26,6 +26,7 @@ UNSEEN_OF_VEH = 60.0  # at a stop line, the last ones, of which a share was not 
 UNSEEN_SHARE = 0.37  # fewer are errors of what is imagined, or too few to matter
 NEIGHBOR_M = 20.0  # a lane change between advance loop and stop line
 EARLY_M, EARLY_SHARE = 20.0, 0.2  # before the advance loop, of the way there, that it may yet be
+FASTEST = 1.3  # of free speed, that a loop is believed
 FORGET_S = 300.0  # time constant of what is learned
 STANDING_VEH = 2  # assumed at red where loops fail
 
@@ -200,7 +201,7 @@ def _pass_gate(ground, mem, gate, speed_mps):  # type: ignore[no-untyped-def]
         lane = _deal(ground, mem, gate)
     if np.isnan(speed_mps):
         speed_mps = 0.5 * ground.free_mps[lane]
-    speed_mps = min(speed_mps, ground.free_mps[lane])
+    speed_mps = min(speed_mps, FASTEST * ground.free_mps[lane])
     if ground.gate_is_tail[gate]:
         if (mem.size[lane] + 1) * SPACING_M <= ground.end_m[lane] + SPACING_M:
             stage = COMING if mem.advance_good[lane] else INSIDE

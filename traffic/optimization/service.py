@@ -11,6 +11,7 @@ LAUNCH_S = 11.0  # of green, until a queue is at speed
 SNEAK_S = 2.0  # to enter the junction in green, and to leave it after the green
 LAST_BIT = 61  # of the seconds that a way's departures are noted for
 BRAKING_MPS2 = 4.5  # of a driver who sees amber, SUMO's default
+CRUISING = 0.7  # of free speed: drivers this fast are taken to keep their speed
 
 
 class Weights(NamedTuple):
@@ -20,9 +21,9 @@ class Weights(NamedTuple):
     left_more_s: float  # more for each that stands behind it
     stop_s: float  # for one that stops from free speed
     change_s: float  # for each change of stage
-    headway_s: float = 1.55  # of a queue on the move
+    headway_s: float = 1.47  # of a queue on the move
     startup_s: float = 0.7  # from the start of green
-    launch_s: float = 1.4  # more headway at the start of green, while a queue gathers speed
+    launch_s: float = 1.2  # more headway at the start of green, while a queue gathers speed
     gap_before_s: float = 1.0  # that a permissive turn keeps from one who crosses before it
     gap_after_s: float = 5.0  # and after it
     turn_headway_s: float = 2.5  # of those who give way
