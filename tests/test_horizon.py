@@ -134,6 +134,24 @@ def test_a_queue_is_let_go_as_by_kinematics() -> None:
     assert 1 + 5.8 / 13.9 <= took_s[8] - took_s[7] <= 1 + 7.5 / 13.9
 
 
+@pytest.mark.parametrize(
+    ("back_m", "speed_mps", "come_s"),
+    [
+        (150.0, 12.0, 150.0 / 12.0),  # at speed: he keeps it
+        (150.0, 16.0, 150.0 / 16.0),
+        (20.0, 12.0, 2.0 / 2.6 + 10.0 / 14.0),  # slow for the red, perhaps: 10 m until 14 m/s
+        (150.0, 0.0, 14.0 / 2.6 + (150.0 - 14.0**2 / 5.2) / 14.0),  # from a stand to 14 m/s
+    ],
+)
+def test_who_drives_at_speed_is_expected_to_keep_it(
+    back_m: float, speed_mps: float, come_s: float
+) -> None:
+    team = HorizonTeam(LANED, ("J1",))
+    team.decide([replace(see("A", {}), lanes=build_batch(LANED, {CROSS: [back_m]}, speed_mps))])
+    (lane,) = np.flatnonzero(team._queues.length)
+    assert team._queues.arrive_s[lane, 0] == pytest.approx(come_s)
+
+
 class Exhaustive:
     """Tries every sequence of two stages, one lane each, by the model that the search states."""
 

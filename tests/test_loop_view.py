@@ -198,6 +198,15 @@ def test_who_comes_by_another_arm_is_not_taken_for_one_who_comes_along_the_appro
     assert street.tell(True, {"arm": 1}) == pytest.approx([259.0, 313.0])
 
 
+@pytest.mark.parametrize(("speed_mps", "kept_mps"), [(11.0, 11.0), (17.0, 17.0), (70.0, 18.2)])
+def test_who_was_counted_at_speed_keeps_it(speed_mps: float, kept_mps: float) -> None:
+    """14 m/s are free speed. No more than 1.3 times that is believed."""
+    street = Street("stop", "advance", "tail")
+    (first_m,) = street.tell(True, {"tail": 1.0}, speed_mps=speed_mps)
+    (later_m,) = [street.tell(True) for _ in range(5)][-1]
+    assert first_m - later_m == pytest.approx(5 * kept_mps)
+
+
 def test_a_queue_grows_behind_one_who_stands_where_vehicles_come_unannounced() -> None:
     """Ten a round of 100 s come from a side road past the advance loop: as many queue next time.
 
