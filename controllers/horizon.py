@@ -58,8 +58,7 @@ class HorizonTeam:
             raise ModelError(f"network {network.id}", ["tells no lanes"])
         self.junctions = tuple(junctions)
         self.needs = needs
-        is_seen = needs is not Sensing.LOOPS
-        self._joined = join_junctions(network, network.lanes, self.junctions, is_seen)
+        self._joined = join_junctions(network, network.lanes, self.junctions)
         self._view = None
         if needs is Sensing.LOOPS:
             self._view = LoopView(network, network.lanes, self._joined)

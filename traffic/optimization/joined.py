@@ -85,13 +85,12 @@ def merge_signals(
     phases: Mapping[Need, Phase],
     pairs: Sequence[tuple[Stage, ...]],
     through: Sequence[tuple[Need, int]],
-    is_seen: bool,
 ) -> Junction:
     """Return the signals of two junctions as one, with the phases that `phases` makes of theirs.
 
     `through` tells of the ways over the road between, and at which member each ends. No stage may
-    be entered that lets somebody over it who has to give way at its end: he would wait there. Where
-    nobody sees who does wait there, neither may one follow in which the last of them would.
+    be entered that lets somebody over it who has to give way at its end: he would wait there. Nor
+    may one follow in which the last of those let in would.
     """
     stages = [_merge_stages(pair, phases) for pair in pairs]
     intergreens: dict[tuple[str, str], Intergreen] = {}
@@ -110,7 +109,7 @@ def merge_signals(
             stage.id
             for stage, after in zip(stages, pairs, strict=True)
             if not waiting & stage.permissive
-            and (is_seen or before == after or _lets_leave(before, after, through))
+            and (before == after or _lets_leave(before, after, through))
             and all(
                 a == b or junction.successors is None or b.id in junction.successors[a.id]
                 for junction, a, b in zip(members, before, after, strict=True)

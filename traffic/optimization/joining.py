@@ -14,12 +14,9 @@ LEAST_GREEN_S = 1.0  # of a way over two stop lines: their phases have their own
 Place = tuple[int, int]  # which of the two, which of its ways
 
 
-def join_junctions(
-    network: Network, lanes: LaneMap, junctions: Sequence[str], is_seen: bool = True
-) -> list[Joined]:
+def join_junctions(network: Network, lanes: LaneMap, junctions: Sequence[str]) -> list[Joined]:
     """Return the junctions to plan: pairs of near ones as one, all others for themselves.
 
-    `is_seen` tells whether somebody sees who stands on the roads between near ones.
     A junction that is near to several is joined to the first of them; a pair stays apart if one of
     its phases could never be shown.
     """
@@ -40,7 +37,7 @@ def join_junctions(
             continue
         twins = [k for k in near[id_] - done - {id_} if id_ in near[k]]
         twin = min(twins, key=order.__getitem__, default=None)
-        joined = None if twin is None else _join(network, lanes, (id_, twin), is_seen)
+        joined = None if twin is None else _join(network, lanes, (id_, twin))
         if joined is None:
             joined = keep_junction(network.junctions[id_], lanes.ways[id_])
         done |= {member.id for member in joined.members}
@@ -52,7 +49,7 @@ def _is_short(lanes: LaneMap, lane: str) -> bool:
     return lanes.lanes[lane].length_m < SHORT_M
 
 
-def _join(network: Network, lanes: LaneMap, ids: tuple[str, str], is_seen: bool) -> Joined | None:
+def _join(network: Network, lanes: LaneMap, ids: tuple[str, str]) -> Joined | None:
     """Return two junctions as one, or None if then a phase could never be shown."""
     members = tuple(network.junctions[id_] for id_ in ids)
     way_at = {(m, i): way for m, id_ in enumerate(ids) for i, way in enumerate(lanes.ways[id_])}
@@ -75,7 +72,7 @@ def _join(network: Network, lanes: LaneMap, ids: tuple[str, str], is_seen: bool)
         if None not in need and (need, route[-1][0]) not in through:
             through.append((need, route[-1][0]))
     pairs = list(product(*(junction.stages for junction in members)))
-    junction = merge_signals(members, phases, pairs, through, is_seen)
+    junction = merge_signals(members, phases, pairs, through)
     if not _shows_all(junction):
         return None
     firsts = [way_at[route[0]] for route in routes]

@@ -172,7 +172,7 @@ def _pair(network: Network, ids: tuple[str, str], between: Sequence[Approach]) -
         for m, member in enumerate(members)
         for phase in member.phases
     }
-    junction = merge_signals(members, phases, shown, (), True)
+    junction = merge_signals(members, phases, shown, ())
     known = {stage.id: pair for stage, pair in zip(junction.stages, shown, strict=True)}
     cycles = list(islice(_list_cycles(junction), MOST_ORDERS))
     # Webster's plans have the first order: all of today's stages, in few slots.
