@@ -206,11 +206,13 @@ def test_ctrl_c_keeps_the_best_so_far(tmp_path: Path) -> None:
     assert process.stdout is not None
     # Others may speak first, as SUMO does of a library that it does not like.
     assert any("trying plans" in line for line in iter(process.stdout.readline, ""))
-    # A second trial has begun when the statistic of the first one is written anew.
+    # A second trial has ended when the statistic of the first one is written anew; it is empty
+    # while a trial runs.
     until = time.monotonic() + 60
     written: set[int] = set()
     while len(written) < 2 and time.monotonic() < until:
-        written |= {f.stat().st_mtime_ns for f in scratch.glob("**/seed-*/statistic.xml")}
+        stats = [f.stat() for f in scratch.glob("**/seed-*/statistic.xml")]
+        written |= {stat.st_mtime_ns for stat in stats if stat.st_size > 0}
         time.sleep(0.02)
     assert len(written) >= 2, "no set of plans was tried"
     process.send_signal(signal.SIGINT)
