@@ -11,7 +11,6 @@ PATIENCE_S = 15.0  # of a new stage with those caught in the junction, its chang
 STAYS_S = 5.0  # between two signals: a second one behind would block the first junction
 URGENT_AFTER_S = 25.0  # before a stop line of joined junctions
 LONGEST_RED_S = 100.0  # of a phase at which somebody waits, where the street allows more
-SOON_S = 10.0  # until it comes to a stop line, somebody counts as waiting there
 
 
 @compiled
@@ -81,35 +80,16 @@ def _wait(layout, weights, heads, j, stage, answer, red_s, halted):  # type: ign
 
 @compiled
 def _decide(layout, weights, work, queues, heads, j, now_stage, green_s, red_s):  # type: ignore[no-untyped-def]
+    phase0 = layout.phase0[j]
+    phases = layout.phase0[j + 1] - phase0
+    stages = layout.stage0[j + 1] - layout.stage0[j]
+    green0, inter0 = layout.green0[j], layout.inter0[j]
     if now_stage < 0:
         return 0
-    _note_waiting(layout, weights, work, queues, heads, j)
-    if weights.caught_s > 0.0:
-        _shut_between(layout, queues, heads, j)
-    settled_s = _find_starts(layout, work, heads, j, now_stage, green_s, red_s)
-    due, least = _find_due(layout, work, queues, heads, j, now_stage, red_s)
-    is_due = due >= 0 or layout.is_barred[layout.stage0[j] + now_stage]
-    if due >= 0 and not _can_help(layout, work, j, now_stage, due, least):
-        due = -1  # whatever may follow comes before the stage that helps
-    _free_stages(layout, work, j, now_stage, settled_s, due, least, green_s, red_s)
-    may_hold = _may_hold(layout, j, now_stage, green_s, red_s)
-    if is_due:
-        # Overdue: the change comes as soon as it is lawful.
-        stages = layout.stage0[j + 1] - layout.stage0[j]
-        for s in range(stages):
-            may_follow = layout.follows[layout.follows0[j] + now_stage * stages + s] == 1
-            if s != now_stage and work.free_s[s] <= 0.0 and may_follow:
-                may_hold = False
-    return plan_junction(
-        layout, weights, work, j, now_stage, work.start_s, may_hold, work.free_s, queues
-    )
-
-
-@compiled
-def _note_waiting(layout, weights, work, queues, heads, j):  # type: ignore[no-untyped-def]
-    """Note at which phases somebody waits or soon will, and who between two signals is caught."""
-    for p in range(layout.phase0[j + 1] - layout.phase0[j]):
-        work.waits[p] = False
+    start_s, waits, free_s = work.start_s, work.waits, work.free_s
+    for p in range(phases):
+        start_s[p] = np.inf
+        waits[p] = False
         work.is_caught[p] = False
     for lane in range(layout.lane0[j], layout.lane0[j + 1]):
         if layout.is_joined[j]:
@@ -117,132 +97,108 @@ def _note_waiting(layout, weights, work, queues, heads, j):  # type: ignore[no-u
             queues.urgency[lane] = 1.0 + stood_s / weights.urgent_s
         if queues.length[lane] == 0 or queues.weight[lane, 0] < 1.0:
             continue
-        if queues.arrive_s[lane, 0] < SOON_S:
+        if queues.arrive_s[lane, 0] < 10.0:
             p = layout.way_phase[queues.way[lane, 0]]
             if p >= 0:
-                work.waits[p] = True
+                waits[p] = True
                 if layout.is_between[lane] and queues.arrive_s[lane, 0] < weights.caught_s:
                     work.is_caught[p] = True  # some stage lets go protected whoever is let in
-
-
-@compiled
-def _find_starts(layout, work, heads, j, now_stage, green_s, red_s):  # type: ignore[no-untyped-def]
-    """Note when each green began, or will when the present change is through.
-
-    Return when all that start have had their minimum greens.
-    """
-    phase0 = layout.phase0[j]
-    phases = layout.phase0[j + 1] - phase0
-    now0 = layout.green0[j] + now_stage * phases
+    if weights.caught_s > 0.0:
+        _shut_between(layout, queues, heads, j)
+    # When each green began, or will when the present change is through.
     settled_s = 0.0
     for p in range(phases):
-        work.start_s[p] = np.inf
-        if layout.green[now0 + p] == 0:
+        if layout.green[green0 + now_stage * phases + p] == 0:
             continue
         if red_s[phase0 + p] == 0.0:
-            work.start_s[p] = -green_s[phase0 + p]
-            continue
-        due_s = layout.regain_s[phase0 + p] - red_s[phase0 + p]
-        for q in range(phases):
-            between_s = layout.inter_s[layout.inter0[j] + q * phases + p]
-            if between_s > 0 and layout.green[now0 + q] == 0:
-                if red_s[phase0 + q] > 0:
-                    due_s = max(due_s, between_s - red_s[phase0 + q])
-                else:
-                    left_s = layout.min_green_s[phase0 + q] - green_s[phase0 + q]
-                    due_s = max(due_s, between_s + max(0.0, left_s))
-        if heads.is_waiting[j]:
-            due_s = max(due_s, 1.0)
-        if layout.is_deep[now0 + p]:
-            due_s = max(due_s, heads.turns_s[j])
-        work.start_s[p] = max(0.0, due_s)
-        settled_s = max(settled_s, work.start_s[p] + layout.min_green_s[phase0 + p])
-    return settled_s
-
-
-@compiled
-def _find_due(layout, work, queues, heads, j, now_stage, red_s):  # type: ignore[no-untyped-def]
-    """Return the phase that has waited too long, or -1, and what it must be shown.
-
-    1 is any green, 2 a protected one.
-    """
-    phase0 = layout.phase0[j]
-    phases = layout.phase0[j + 1] - phase0
-    green0 = layout.green0[j]
-    now0 = green0 + now_stage * phases
-    due, due_s, least = -1, 0.0, 1
+            start_s[p] = -green_s[phase0 + p]
+        else:
+            due_s = layout.regain_s[phase0 + p] - red_s[phase0 + p]
+            for q in range(phases):
+                between_s = layout.inter_s[inter0 + q * phases + p]
+                if between_s > 0 and layout.green[green0 + now_stage * phases + q] == 0:
+                    if red_s[phase0 + q] > 0:
+                        due_s = max(due_s, between_s - red_s[phase0 + q])
+                    else:
+                        left_s = layout.min_green_s[phase0 + q] - green_s[phase0 + q]
+                        due_s = max(due_s, between_s + max(0.0, left_s))
+            if heads.is_waiting[j]:
+                due_s = max(due_s, 1.0)
+            if layout.is_deep[green0 + now_stage * phases + p]:
+                due_s = max(due_s, heads.turns_s[j])
+            start_s[p] = max(0.0, due_s)
+            settled_s = max(settled_s, start_s[p] + layout.min_green_s[phase0 + p])
+    may_hold = True
+    longest, longest_s = -1, 0.0
+    round_s = layout.round_s[j]
     for p in range(phases):
-        if layout.green[now0 + p] > 0 or red_s[phase0 + p] == 0.0:
-            continue
-        # Early enough that all who are due at once can have their turn.
-        max_red_s = layout.max_red_s[phase0 + p]
-        limit_s = min(LONGEST_RED_S, max_red_s - RED_SLACK_S - layout.round_s[j])
-        if (work.waits[p] or max_red_s < np.inf) and red_s[phase0 + p] >= max(limit_s, due_s):
-            due, due_s = p, red_s[phase0 + p]
+        is_on = layout.green[green0 + now_stage * phases + p] > 0
+        age_s = green_s[phase0 + p]
+        if red_s[phase0 + p] == 0.0:
+            limit_s = layout.max_green_s[phase0 + p] if is_on else np.inf
+            if age_s >= limit_s or (not is_on and age_s < layout.min_green_s[phase0 + p]):
+                may_hold = False
+        elif not is_on:
+            if red_s[phase0 + p] >= layout.max_red_s[phase0 + p]:
+                may_hold = False
+            # Early enough that all who are due at once can have their turn.
+            limit_s = min(LONGEST_RED_S, layout.max_red_s[phase0 + p] - RED_SLACK_S - round_s)
+            is_due = waits[p] or layout.max_red_s[phase0 + p] < np.inf
+            if is_due and red_s[phase0 + p] >= max(limit_s, longest_s):
+                longest, longest_s = p, red_s[phase0 + p]
+    least = 1  # what the phase that is due must be shown: 1 any green, 2 a protected one
     for lane in range(layout.lane0[j], layout.lane0[j + 1]):
         # Green that gives way has not helped whoever still stands.
-        if heads.stood_s[lane] < max(LONGEST_STAND_S, due_s) or queues.length[lane] == 0:
+        if heads.stood_s[lane] < max(LONGEST_STAND_S, longest_s) or queues.length[lane] == 0:
             continue
         w = queues.way[lane, 0]
         p = layout.way_phase[w]
         # Nor has a protected green helped whom something else holds.
         if p >= 0 and not heads.is_denied[w] and not queues.blocked[w]:
             helps = False
-            for s in range(layout.stage0[j + 1] - layout.stage0[j]):
+            for s in range(stages):
                 helps |= layout.green[green0 + s * phases + p] == 2
-            if helps and layout.green[now0 + p] < 2:
-                due, due_s, least = p, heads.stood_s[lane], 2
-    if due < 0:
-        return due, least
-    if layout.max_red_s[phase0 + due] - red_s[phase0 + due] <= 1.0 + RED_SLACK_S:
-        work.is_caught[:phases] = False  # nobody's red may become too long by it
-    if not _helps_any(layout, work, j, due, least):
+            if helps and layout.green[green0 + now_stage * phases + p] < 2:
+                longest, longest_s, least = p, heads.stood_s[lane], 2
+    if longest >= 0:
+        left_s = layout.max_red_s[phase0 + longest] - red_s[phase0 + longest]
+        if left_s <= 1.0 + RED_SLACK_S:
+            work.is_caught[:phases] = False  # nobody's red may become too long by it
+    if longest >= 0 and not _helps_any(layout, work, j, longest, least):
         for p in range(phases):
             if work.is_caught[p]:
-                due, least = p, 2  # they leave first
-    return due, least
-
-
-@compiled
-def _may_hold(layout, j, now_stage, green_s, red_s):  # type: ignore[no-untyped-def]
-    """Whether the stage may go on: no green or red has been as long as it may be."""
-    phase0 = layout.phase0[j]
-    phases = layout.phase0[j + 1] - phase0
-    for p in range(phases):
-        is_on = layout.green[layout.green0[j] + now_stage * phases + p] > 0
-        age_s = green_s[phase0 + p]
-        if red_s[phase0 + p] == 0.0:
-            limit_s = layout.max_green_s[phase0 + p] if is_on else np.inf
-            if age_s >= limit_s or (not is_on and age_s < layout.min_green_s[phase0 + p]):
-                return False
-        elif not is_on and red_s[phase0 + p] >= layout.max_red_s[phase0 + p]:
-            return False
-    return True
-
-
-@compiled
-def _free_stages(layout, work, j, now_stage, settled_s, due, least, green_s, red_s):  # type: ignore[no-untyped-def]
-    """Note from when on a change to each stage is lawful, inf while it is not."""
-    phase0 = layout.phase0[j]
-    phases = layout.phase0[j + 1] - phase0
-    green0 = layout.green0[j]
-    for s in range(layout.stage0[j + 1] - layout.stage0[j]):
-        free_s = settled_s
+                longest, least = p, 2  # they leave first
+    can_help = False
+    for s in range(stages):
+        if s != now_stage and layout.follows[layout.follows0[j] + now_stage * stages + s] == 1:
+            can_help |= longest >= 0 and _helps(layout, work, j, s, longest, least)
+    is_due = longest >= 0 or layout.is_barred[layout.stage0[j] + now_stage]
+    if not can_help:
+        longest = -1  # whatever may follow comes before the stage that helps
+    for s in range(stages):
+        free = settled_s
         change_s = _measure_change(layout, j, now_stage, s)
         for p in range(phases):
             is_on = layout.green[green0 + s * phases + p] > 0
             if red_s[phase0 + p] == 0.0:
                 if not is_on:
-                    free_s = max(free_s, layout.min_green_s[phase0 + p] - green_s[phase0 + p])
+                    free = max(free, layout.min_green_s[phase0 + p] - green_s[phase0 + p])
                 elif green_s[phase0 + p] + change_s >= layout.max_green_s[phase0 + p]:
-                    free_s = np.inf  # it would have to end before those who start may
+                    free = np.inf  # it would have to end before those who start may
             elif not is_on and red_s[phase0 + p] >= layout.max_red_s[phase0 + p]:
-                free_s = np.inf
-        if due >= 0 and layout.green[green0 + s * phases + due] < least:
-            free_s = np.inf
+                free = np.inf
+        if longest >= 0 and layout.green[green0 + s * phases + longest] < least:
+            free = np.inf
         if not _clears(layout, work, j, s):
-            free_s = np.inf
-        work.free_s[s] = free_s
+            free = np.inf
+        free_s[s] = free
+    if is_due:
+        # Overdue: the change comes as soon as it is lawful.
+        for s in range(stages):
+            may_follow = layout.follows[layout.follows0[j] + now_stage * stages + s] == 1
+            if s != now_stage and free_s[s] <= 0.0 and may_follow:
+                may_hold = False
+    return plan_junction(layout, weights, work, j, now_stage, start_s, may_hold, free_s, queues)
 
 
 @compiled
@@ -275,17 +231,6 @@ def _helps(layout, work, j, stage, phase, least):  # type: ignore[no-untyped-def
 def _helps_any(layout, work, j, phase, least):  # type: ignore[no-untyped-def]
     for stage in range(layout.stage0[j + 1] - layout.stage0[j]):
         if _helps(layout, work, j, stage, phase, least):
-            return True
-    return False
-
-
-@compiled
-def _can_help(layout, work, j, now_stage, phase, least):  # type: ignore[no-untyped-def]
-    """Whether some stage that helps a phase may follow."""
-    stages = layout.stage0[j + 1] - layout.stage0[j]
-    for s in range(stages):
-        may_follow = layout.follows[layout.follows0[j] + now_stage * stages + s] == 1
-        if s != now_stage and may_follow and _helps(layout, work, j, s, phase, least):
             return True
     return False
 
