@@ -15,7 +15,7 @@ from traffic.optimization.service import BRAKING_MPS2, CRUISING
 
 ROOM = 64  # vehicles at most, of one lane
 SPACING_M = 7.5
-ACCELERATION_MPS2 = 2.0
+ACCELERATION_MPS2 = 2.0  # until CRUISING; nobody corrects who is imagined too far ahead
 STAND_M = 1.0  # before the stop line, of the first one at red
 HELD_M = 0.5  # before a loop that has not counted it
 LATE_GREEN_S = 3.0  # overdue at the stop line in green, until it vanishes
