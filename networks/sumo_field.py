@@ -87,7 +87,7 @@ class SumoField:
                 self._is_open = True
                 self._check_against_sumo()
                 self._loops = Loops(self._sumo, tuple(self.network.detectors), loops)
-                self._heads = Heads(self._sumo, scenario.signal_indices, managed)
+                self._heads = Heads(self._sumo, scenario, managed)
                 self._raise(list(self._heads.check()))
                 self._breakdowns = Breakdowns(self._sumo, scenario)
                 self._sensors = self._build_sensors()

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from networks.scenario import LaneClosure, Scenario
+from networks.sumo_program import spell
 from traffic.control import Aspect
 from traffic.readings import LoopBatch, Quality
 
@@ -17,11 +18,9 @@ BRAKING_MPS2 = 2.5  # of a driver whose vehicle breaks down
 LANE_CHANGE_M = 100.0  # that it needs besides when it drives in another lane
 BREAKDOWN_REACH_M = 600.0  # how far upstream a vehicle is picked to break down
 
-_LETTERS = {Aspect.RED: "r", Aspect.AMBER: "y", Aspect.PERMISSIVE: "g", Aspect.GREEN: "G"}
 _ASPECTS = {"G": Aspect.GREEN, "y": Aspect.AMBER, "Y": Aspect.AMBER} | dict.fromkeys(
     "gsoO", Aspect.PERMISSIVE
 )
-_ARROW = "s"  # a turn on red: to stop first, then give way
 _RANK = tuple(Aspect)  # RED first, GREEN last
 _NOTHING, _NO_QUALITY = np.zeros(0), np.zeros(0, np.int8)
 
@@ -114,22 +113,21 @@ class Heads:
     def __init__(
         self,
         sumo: Any,
-        indices: Mapping[str, Mapping[str, tuple[int, ...]]],
+        scenario: Scenario,
         managed: Iterable[str],
     ) -> None:
         self._lights = sumo.trafficlight
-        self._indices = {junction: indices[junction] for junction in sorted(managed)}
+        self._indices = {j: scenario.signal_indices[j] for j in sorted(managed)}
+        junctions = scenario.network.junctions
+        self._phases = {j: {p.id: p for p in junctions[j].phases} for j in self._indices}
         self._native: dict[str, str] = {}  # junction -> its own program
         self._state: dict[str, str] = {}  # junction -> as it stands
         self._taken: set[str] = set()
         self._shown: dict[str, Mapping[str, Aspect]] = {}  # junction -> as last applied
         self._seen: dict[tuple[str, str], dict[str, Aspect]] = {}
-        self._arrows: dict[str, frozenset[int]] = {}  # whose permissive green is a turn on red
         for junction in self._indices:
             self._native[junction] = self._lights.getProgram(junction)
             self._state[junction] = self._lights.getRedYellowGreenState(junction)
-            courses = enumerate(zip(*self._list_states(junction), strict=True))
-            self._arrows[junction] = frozenset(i for i, c in courses if "s" in c and "g" not in c)
 
     def check(self) -> Iterator[str]:
         """Problems of the junctions' link indices: beyond the signal, or of no phase of ours."""
@@ -179,10 +177,9 @@ class Heads:
             self._shown[junction] = shown[junction]
             letters = list(self._state[junction])
             for phase, links in phases.items():
+                letter = spell(shown[junction][phase], self._phases[junction][phase])
                 for i in links:
-                    aspect = shown[junction][phase]
-                    is_arrow = aspect is Aspect.PERMISSIVE and i in self._arrows[junction]
-                    letters[i] = _ARROW if is_arrow else _LETTERS[aspect]
+                    letters[i] = letter
             state = "".join(letters)
             if junction not in self._taken or state != self._state[junction]:
                 self._lights.setRedYellowGreenState(junction, state)

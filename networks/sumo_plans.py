@@ -10,14 +10,12 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from networks.scenario import Scenario
-from networks.sumo_program import Program
+from networks.sumo_program import spell
 from networks.sumo_xml import read_programs
 from traffic.control import Aspect
 from traffic.interlock import Interlock
 from traffic.model import Junction, SafePlan
 
-LETTERS = {Aspect.RED: "r", Aspect.AMBER: "y", Aspect.PERMISSIVE: "g", Aspect.GREEN: "G"}
-ARROW = "s"  # a turn on red: to stop first, then give way
 PROGRAM = "optimized"
 
 States = tuple[tuple[str, float], ...]  # (letters, seconds)
@@ -66,24 +64,18 @@ class ProgramWriter:
         return self._known[key]
 
     def _spell(self, junction_id: str, shown: Sequence[Shown]) -> States:
-        own = self._own[junction_id]
-        owner = {
-            i: phase
-            for phase, indices in self._scenario.signal_indices[junction_id].items()
-            for i in indices
-        }
-        arrows = _find_arrows(own)
-        first = own.states[0][0]
+        first = self._own[junction_id].states[0][0]
+        indices = self._scenario.signal_indices[junction_id]
+        phases = self._scenario.network.junctions[junction_id].phases
 
-        def spell(aspects: Shown) -> str:
+        def spell_all(aspects: Shown) -> str:
             letters = list(first)
-            for i, phase in owner.items():
-                aspect = aspects[phase]
-                is_arrow = aspect is Aspect.PERMISSIVE and i in arrows
-                letters[i] = ARROW if is_arrow else LETTERS[aspect]
+            for phase in phases:
+                for i in indices[phase.id]:
+                    letters[i] = spell(aspects[phase.id], phase)
             return "".join(letters)
 
-        runs = [(state, len(list(same))) for state, same in groupby(map(spell, shown))]
+        runs = [(state, len(list(same))) for state, same in groupby(map(spell_all, shown))]
         return tuple((state, float(seconds)) for state, seconds in runs)
 
 
@@ -105,11 +97,6 @@ class _Follower:
     def __init__(self, stage_at: Callable[[float], str]) -> None:
         self.slots: tuple[tuple[str, float], ...] = ()
         self.stage_at = stage_at
-
-
-def _find_arrows(program: Program) -> frozenset[int]:
-    columns = zip(*(state for state, _ in program.states), strict=True)
-    return frozenset(i for i, c in enumerate(columns) if ARROW in c and "g" not in c)
 
 
 def _add_program(root: ElementTree.Element, id_: str, offset_s: float, states: States) -> None:

@@ -9,10 +9,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
+from traffic.control import Aspect
+from traffic.model import Phase
+
 PROTECTED = "G"
-PERMISSIVE = "gs"  # s: the turn on red of a green arrow, which gives way to everybody
+ARROW = "s"  # the turn on red of a green arrow: to stop first, then give way to everybody
+PERMISSIVE = "g" + ARROW
 AMBER = "yY"
 RED = "ru"
+LETTERS = {Aspect.RED: "r", Aspect.AMBER: "y", Aspect.PERMISSIVE: "g", Aspect.GREEN: "G"}
 
 DEFAULT_AMBER_S = 3.0
 DEFAULT_MIN_GREEN_S = 5.0
@@ -74,11 +79,20 @@ class Columns:
     def is_protected(self, phase: str, state: int) -> bool:
         return self.letters[phase][state] in PROTECTED
 
+    def is_arrow(self, phase: str) -> bool:
+        """Whether its permissive greens are turns on red."""
+        return ARROW in self.letters[phase] and "g" not in self.letters[phase]
+
     def get_green(self, state: int) -> frozenset[str]:
         return frozenset(p for p in self.letters if self.is_green(p, state))
 
     def get_protected(self, state: int) -> frozenset[str]:
         return frozenset(p for p in self.letters if self.is_protected(p, state))
+
+
+def spell(aspect: Aspect, phase: Phase) -> str:
+    """Return the letter that shows an aspect of a phase."""
+    return ARROW if aspect is Aspect.PERMISSIVE and phase.turns_on_red else LETTERS[aspect]
 
 
 def build_columns(program: Program, links: Sequence[SignalLink]) -> Columns:

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 
 from networks.sumo_program import (
@@ -98,16 +98,17 @@ def _build_phase(
         if link.index in indices:
             pair = (link.from_link, link.to_link)
             movements[pair] = Movement(f"{pair[0]}>{pair[1]}", *pair)
+    moves, is_arrow = tuple(movements.values()), columns.is_arrow(phase_id)
+    phase = Phase(phase_id, moves, DEFAULT_MIN_GREEN_S, inf, turns_on_red=is_arrow)
     greens, others = _measure_runs(
         [columns.is_green(phase_id, k) for k in range(len(program.states))],
         [duration_s for _, duration_s in program.states],
     )
     if not others:
         # Green throughout: no limit may make the interlock refuse to keep it so.
-        return Phase(phase_id, tuple(movements.values()), DEFAULT_MIN_GREEN_S, inf)
-    return Phase(
-        id=phase_id,
-        movements=tuple(movements.values()),
+        return phase
+    return replace(
+        phase,
         min_green_s=min(DEFAULT_MIN_GREEN_S, *greens),
         max_green_s=max(90.0, max(greens) + 30.0),
         max_red_s=max(150.0, max(others) + 30.0),

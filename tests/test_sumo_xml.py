@@ -13,14 +13,12 @@ from networks import load
 from networks.plain_xml import Connection, Edge, Node, Roads, compile_roads
 from networks.plain_xml import Program as PlainProgram
 from networks.resco import find_resco_maps
-from networks.sumo_program import Program, SignalLink
+from networks.sumo_program import LETTERS, Program, SignalLink, spell
 from networks.sumo_signals import Signals, build_signals
 from networks.sumo_xml import read_network, read_programs, require_signals
 from traffic.control import Aspect
 from traffic.interlock import Interlock
 from traffic.model import DetectorKind, Intergreen, ModelError
-
-LETTERS = {Aspect.RED: "r", Aspect.AMBER: "y", Aspect.GREEN: "G", Aspect.PERMISSIVE: "g"}
 
 
 def expand(signals: Signals, program: Program, begin_s: int) -> list[tuple[int, str, str]]:
@@ -100,6 +98,21 @@ def test_links_share_a_phase_only_within_one_road_and_lane_group() -> None:
     program = Program("static", 0.0, (("GGGGG", 30.0), ("yyyyy", 3.0), ("rrrrr", 2.0)))
     read = build_signals("J", program, links, frozenset())
     assert read.indices == {"p0": (0, 1, 2), "p3": (3,), "p4": (4,)}
+
+
+def test_an_arrow_on_red_is_told_from_a_green_that_gives_way() -> None:
+    links = tuple(SignalLink(i, road, f"{road}_0", "out") for i, road in enumerate("abcd"))
+    states = (("Gsgr", 30.0), ("ysgr", 3.0), ("rGsG", 20.0), ("rssy", 3.0))
+    phases = build_signals("J", Program("static", 0.0, states), links, frozenset()).junction.phases
+    assert {phase.id: phase.turns_on_red for phase in phases} == {
+        "p0": False,
+        "p1": True,
+        "p2": False,  # one letter for both: its permissive green is not always an arrow
+        "p3": False,
+    }
+    (arrow,) = (phase for phase in phases if phase.turns_on_red)
+    assert [spell(aspect, arrow) for aspect in (Aspect.PERMISSIVE, Aspect.GREEN)] == ["s", "G"]
+    assert spell(Aspect.PERMISSIVE, phases[0]) == "g"
 
 
 @pytest.mark.parametrize("offset_s", [0.0, 17.0, -7.0, 250.0])

@@ -33,13 +33,17 @@ class Movement:
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """Movements under one signal indication, with the greens that are safe for them."""
+    """Movements under one signal indication, with the greens that are safe for them.
+
+    With `turns_on_red` its permissive green is an arrow beside a red: drivers stop first.
+    """
 
     id: str
     movements: tuple[Movement, ...]
     min_green_s: float = 5.0
     max_green_s: float = 90.0
     max_red_s: float = 150.0
+    turns_on_red: bool = False
 
 
 @dataclass(frozen=True, slots=True)

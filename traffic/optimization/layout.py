@@ -29,6 +29,7 @@ class Layout(NamedTuple):
     way_line: NDArray[np.int32]  # W, the phase of its stop line, where more stop it after that
     way_over: NDArray[np.int32]  # W, lane that it leads over to a second stop line, or -1
     is_between: NDArray[np.bool_]  # L, some way leads over this lane to a second stop line
+    turns_on_red: NDArray[np.bool_]  # W, where it gives way it stops first
     way_exit: NDArray[np.int32]  # W, position in LaneMap.exits
     lane_way0: NDArray[np.int32]  # L + 1, ways of each lane, in the city's numbers
     foe0: NDArray[np.int32]  # W + 1
@@ -98,6 +99,7 @@ def build_layout(lanes: LaneMap, junctions: Sequence[Joined], turns_s: float = 0
     between = {lane for one in junctions for lane in one.over}
     sizes: dict[str, list[int]] = {name: [] for name in ("lane", "way", "phase", "stage")}
     way_lane, way_phase, way_line, way_exit, lane_ways, foes = [], [], [], [], [], []
+    turns_on_red: list[bool] = []
     is_deep: list[bool] = []
     green, is_permissive, follows, inter_s, regain_s = [], [], [], [], []
     wait_s: list[float] = []
@@ -116,6 +118,8 @@ def build_layout(lanes: LaneMap, junctions: Sequence[Joined], turns_s: float = 0
             sizes[name].append(len(size))
         way_lane += [stop_lanes.index(way.from_lane) for way in ways]
         way_phase += [-1 if way.phase is None else phase_at[way.phase] for way in ways]
+        on_red = {phase.id for phase in junction.phases if phase.turns_on_red}
+        turns_on_red += [way.phase in on_red for way in ways]
         way_line += [-1 if phase is None else phase_at[phase] for phase in one.lines]
         way_exit += [exits[link] for link in one.turns]
         lane_ways += [sum(way.from_lane == lane for way in ways) for lane in stop_lanes]
@@ -175,6 +179,7 @@ def build_layout(lanes: LaneMap, junctions: Sequence[Joined], turns_s: float = 0
             [-1 if x is None else at[x] for one in junctions for x in one.over], dtype=np.int32
         ),
         np.array([lane in between for lane in at], dtype=np.bool_),
+        np.array(turns_on_red, dtype=np.bool_),
         np.array(way_exit, dtype=np.int32),
         pack_offsets(lane_ways),
         pack_offsets([len(own) for own in foes]),

@@ -11,6 +11,10 @@ LAUNCH_S = 11.0  # of green, until a queue is at speed
 SNEAK_S = 2.0  # to enter the junction in green, and to leave it after the green
 LAST_BIT = 61  # of the seconds that a way's departures are noted for
 BRAKING_MPS2 = 4.5  # of a driver who sees amber, SUMO's default
+# Of a turn on red, drivers of SUMO 1.28: the halt before it, and how long he stands there.
+HALT_S = 2.8  # lost on the way by who comes at free speed
+STAND_S = 0.8
+ON_RED_HEADWAY_S = 4.5  # the next one moves up and halts, too
 CRUISING = 0.7  # of free speed: drivers this fast are taken to keep their speed
 
 
@@ -34,10 +38,10 @@ class Weights(NamedTuple):
 
 
 @compiled
-def _gain(weights, queues, lane, place, come_s, go_s):  # type: ignore[no-untyped-def]
+def _gain(weights, queues, lane, place, rolls, go_s):  # type: ignore[no-untyped-def]
     behind = queues.behind[lane, place]
     worth = HORIZON_S - go_s + weights.left_s + weights.left_more_s * behind
-    if go_s <= come_s + 1.0:
+    if rolls:
         worth += weights.stop_s * queues.stop[lane, place]
     return worth * queues.urgency[lane]
 
@@ -88,6 +92,9 @@ def serve(layout, weights, work, junction, node, stage, until_s, is_amber, queue
                 if shown == 0 or start_s == np.inf or queues.blocked[way0 + w]:
                     break
                 come_s = queues.arrive_s[at, place]
+                halts = shown == 1 and layout.turns_on_red[way0 + w]
+                if halts:
+                    come_s += STAND_S + HALT_S * queues.stop[at, place]
                 go_s = max(come_s, ready_s, start_s + weights.startup_s)
                 if shown == 1:
                     if turn == 0:
@@ -116,12 +123,13 @@ def serve(layout, weights, work, junction, node, stage, until_s, is_amber, queue
                         hits[w] |= np.int64(1) << np.int64(go_s)
                     break
                 weight = queues.weight[at, place]
-                worth += weight * _gain(weights, queues, at, place, come_s, go_s)
+                rolls = go_s <= come_s + 1.0 and not halts
+                worth += weight * _gain(weights, queues, at, place, rolls, go_s)
                 if gives_way and weight == 1.0:
                     hits[w] |= np.int64(1) << np.int64(go_s)
                 if record:
                     queues.depart_s[at, place] = go_s
-                headway_s = weights.turn_headway_s
+                headway_s = ON_RED_HEADWAY_S if halts else weights.turn_headway_s
                 if shown == 2:
                     headway_s = weights.headway_s
                     # While a queue that stood gathers speed.
@@ -157,11 +165,14 @@ def sneak(layout, weights, work, junction, node, stage, moment, queues, record):
             phase = layout.way_phase[w]
             if phase < 0 or queues.blocked[w] or layout.green[green0 + phase] != 1:
                 continue
+            if layout.turns_on_red[w]:
+                continue  # whoever does waits before the stop line
             come_s = queues.arrive_s[at, place]
             if max(come_s, work.green_s[node, phase] + SNEAK_S) > moment:
                 continue
             go_s = moment + SNEAK_S
-            work.value[node] += _gain(weights, queues, at, place, come_s, go_s)
+            rolls = go_s <= come_s + 1.0
+            work.value[node] += _gain(weights, queues, at, place, rolls, go_s)
             if record:
                 queues.depart_s[at, place] = go_s
             work.served[node, lane] = place + 1
