@@ -25,8 +25,8 @@ WEIGHTS: Mapping[Sensing, Weights] = {
     # Loops do not show who is caught within a junction, or follows one between two.
     Sensing.LOOPS: SEEING._replace(turns_s=3.0, urgent_s=5.0, caught_s=3.0),
     Sensing.LANES: SEEING,
-    # Who was caught and creeps for one second has not left it; with lanes a second more costs more
-    # than it saves.
+    # Who creeps for one second within a junction has not left it; with lanes a second more costs
+    # more than it saves.
     Sensing.INTENTIONS: SEEING._replace(quiet_s=2.0),
 }
 

@@ -76,9 +76,7 @@ def build_giving_way(is_on_red: bool) -> Network:
 
 
 def test_a_turn_on_red_is_planned_to_halt_before_it_goes() -> None:
-    """By kinematics: to brake from 13.9 m/s at 4.5 m/s2 costs 1.5 s on the way to the stop line,
-    and to gather 5 m/s of it again 1.3 s more.
-    """
+    """The first loses a halt and stands; the next one moves up and does, too (decision 15)."""
     _, rolls_s = plan(build_giving_way(False), [], [20.0, 35.0], FREE_MPS)
     _, halts_s = plan(build_giving_way(True), [], [20.0, 35.0], FREE_MPS)
     assert rolls_s[0] == pytest.approx(20.0 / FREE_MPS, abs=0.1)

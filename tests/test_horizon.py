@@ -371,15 +371,6 @@ def test_who_creeps_for_a_second_is_still_waited_for_with_intentions(
     assert started_s == ended_s + start_s
 
 
-@pytest.mark.parametrize("needs", [Sensing.LANES, Sensing.INTENTIONS])
-def test_one_second_tells_that_who_halted_is_gone_until_the_change_is_through(
-    permissive: Network, needs: Sensing
-) -> None:
-    deep = make_deep(permissive)
-    ended_s, started_s = find_start(deep, 8.0, 3.0, needs=needs)
-    assert started_s == ended_s + 3.0
-
-
 def test_a_change_helps_nobody_before_its_intergreen_is_over(permissive: Network) -> None:
     """Unless those who gave way in the stage before are protected in the next one at once."""
     assert LANED.lanes is not None

@@ -56,8 +56,7 @@ def _wait(layout, weights, heads, j, stage, answer, red_s, halted):  # type: ign
     """Keep a new stage's phases red while somebody is seen to halt within the junction.
 
     Those who wait there for a gap leave when the stage ends, one after the other. Who starts across
-    before holds them up, and they him: nobody moves again. Whoever halts still when the change is
-    through is caught, and gone only after `quiet_s`; until then one second tells.
+    before holds them up, and they him: nobody moves again.
     """
     phases = layout.phase0[j + 1] - layout.phase0[j]
     phase0 = layout.phase0[j]
@@ -66,7 +65,6 @@ def _wait(layout, weights, heads, j, stage, answer, red_s, halted):  # type: ign
     if answer != stage:
         gives_way = layout.is_permissive[layout.stage0[j] + stage] == 1
         heads.patience_s[j] = PATIENCE_S if gives_way else 0.0
-        heads.due_s[j] = _measure_intergreen(layout, j, stage, answer)
     if heads.patience_s[j] <= 0.0:
         return
     is_due = False
@@ -77,9 +75,7 @@ def _wait(layout, weights, heads, j, stage, answer, red_s, halted):  # type: ign
                 return  # nobody's red may become too long by it
     if is_due:
         heads.patience_s[j] -= 1.0
-        quiet_s = weights.quiet_s if heads.due_s[j] < 0.0 else 1.0
-        heads.due_s[j] -= 1.0
-        heads.is_waiting[j] = heads.quiet_s[j] < quiet_s
+        heads.is_waiting[j] = heads.quiet_s[j] < weights.quiet_s
 
 
 @compiled
@@ -237,19 +233,6 @@ def _helps_any(layout, work, j, phase, least):  # type: ignore[no-untyped-def]
         if _helps(layout, work, j, stage, phase, least):
             return True
     return False
-
-
-@compiled
-def _measure_intergreen(layout, j, stage, after):  # type: ignore[no-untyped-def]
-    """Seconds from the end of a stage until all phases of another have started."""
-    phases = layout.phase0[j + 1] - layout.phase0[j]
-    stages = layout.stage0[j + 1] - layout.stage0[j]
-    longest_s = 0.0
-    for p in range(phases):
-        if layout.green[layout.green0[j] + after * phases + p] > 0:
-            at = layout.delay0[j] + (stage * stages + after) * phases + p
-            longest_s = max(longest_s, layout.delay_s[at])
-    return longest_s
 
 
 @compiled

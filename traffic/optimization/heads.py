@@ -46,7 +46,6 @@ class Heads(NamedTuple):
     size: NDArray[np.int32]  # L, vehicles a second ago
     owed: NDArray[np.float64]  # W, vehicles that a way has yet to get, while they are dealt
     rate: NDArray[np.float64]  # L, vehicles a second that crossed the stop line of late
-    due_s: NDArray[np.float64]  # J, until a new stage is due by its intergreens
     patience_s: NDArray[np.float64]  # J, that a new stage may still wait for those caught inside
 
 
@@ -80,7 +79,6 @@ def build_heads(layout: Layout) -> Heads:
         np.zeros(lanes, dtype=np.int32),
         np.zeros(ways),
         np.zeros(lanes),
-        np.zeros(layout.lane0.size - 1),
         np.zeros(layout.lane0.size - 1),
     )
 

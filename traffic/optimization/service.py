@@ -11,8 +11,8 @@ LAUNCH_S = 11.0  # of green, until a queue is at speed
 SNEAK_S = 2.0  # to enter the junction in green, and to leave it after the green
 LAST_BIT = 61  # of the seconds that a way's departures are noted for
 BRAKING_MPS2 = 4.5  # of a driver who sees amber, SUMO's default
-# Of a turn on red, drivers of SUMO 1.28: the halt before it, and how long he stands there.
-HALT_S = 2.8  # lost on the way by who comes at free speed
+# Before a turn on red (decision 15): lost by a halt from free speed, and then by standing.
+HALT_S = 2.8
 STAND_S = 0.8
 ON_RED_HEADWAY_S = 4.5  # the next one moves up and halts, too
 CRUISING = 0.7  # of free speed: drivers this fast are taken to keep their speed
@@ -34,7 +34,7 @@ class Weights(NamedTuple):
     turns_s: float = 0.0  # that those who give way start later than the others of their stage
     urgent_s: float = 20.0  # beyond URGENT_AFTER_S, after which who stands there weighs double
     caught_s: float = 0.0  # before a second stop line, nearer than which nobody is left to give way
-    quiet_s: float = 1.0  # in which nobody halts within, before a stage that was held may start
+    quiet_s: float = 1.0  # without anybody seen to halt within, before a new stage may start
 
 
 @compiled
