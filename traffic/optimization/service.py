@@ -38,10 +38,10 @@ class Weights(NamedTuple):
 
 
 @compiled
-def _gain(weights, queues, lane, place, rolls, go_s):  # type: ignore[no-untyped-def]
+def _gain(weights, queues, lane, place, come_s, go_s):  # type: ignore[no-untyped-def]
     behind = queues.behind[lane, place]
     worth = HORIZON_S - go_s + weights.left_s + weights.left_more_s * behind
-    if rolls:
+    if go_s <= come_s + 1.0:
         worth += weights.stop_s * queues.stop[lane, place]
     return worth * queues.urgency[lane]
 
@@ -92,13 +92,15 @@ def serve(layout, weights, work, junction, node, stage, until_s, is_amber, queue
                 if shown == 0 or start_s == np.inf or queues.blocked[way0 + w]:
                     break
                 come_s = queues.arrive_s[at, place]
-                halts = shown == 1 and layout.turns_on_red[way0 + w]
-                if halts:
-                    come_s += STAND_S + HALT_S * queues.stop[at, place]
                 go_s = max(come_s, ready_s, start_s + weights.startup_s)
+                headway_s = weights.turn_headway_s
                 if shown == 1:
                     if turn == 0:
                         break
+                    if layout.turns_on_red[way0 + w]:
+                        headway_s = ON_RED_HEADWAY_S
+                        go_s = max(go_s, come_s + STAND_S + HALT_S * queues.stop[at, place])
+                        come_s = -np.inf  # it saves no stop
                     known_s = crossed_s + weights.gap_before_s
                     while go_s < known_s:
                         first = max(int(go_s - weights.gap_before_s), 0)
@@ -123,13 +125,11 @@ def serve(layout, weights, work, junction, node, stage, until_s, is_amber, queue
                         hits[w] |= np.int64(1) << np.int64(go_s)
                     break
                 weight = queues.weight[at, place]
-                rolls = go_s <= come_s + 1.0 and not halts
-                worth += weight * _gain(weights, queues, at, place, rolls, go_s)
+                worth += weight * _gain(weights, queues, at, place, come_s, go_s)
                 if gives_way and weight == 1.0:
                     hits[w] |= np.int64(1) << np.int64(go_s)
                 if record:
                     queues.depart_s[at, place] = go_s
-                headway_s = ON_RED_HEADWAY_S if halts else weights.turn_headway_s
                 if shown == 2:
                     headway_s = weights.headway_s
                     # While a queue that stood gathers speed.
@@ -171,8 +171,7 @@ def sneak(layout, weights, work, junction, node, stage, moment, queues, record):
             if max(come_s, work.green_s[node, phase] + SNEAK_S) > moment:
                 continue
             go_s = moment + SNEAK_S
-            rolls = go_s <= come_s + 1.0
-            work.value[node] += _gain(weights, queues, at, place, rolls, go_s)
+            work.value[node] += _gain(weights, queues, at, place, come_s, go_s)
             if record:
                 queues.depart_s[at, place] = go_s
             work.served[node, lane] = place + 1
