@@ -107,6 +107,23 @@ def test_a_permissive_green_waits_for_the_opposing_queue() -> None:
     assert lost_s == pytest.approx(rate * (3 + START_S) - SNEAKERS_VEH * 2)
 
 
+def test_a_turn_on_red_lets_fewer_through_and_nobody_sneaks() -> None:
+    """Each halts: gaps of 6.2 s (HCM 2010, chapter 19), 4.5 s between two, 3600 / 4.5 = 800 veh/h
+    where nobody opposes it."""
+    foe = Stream("w", "east", 600, 1800)
+    left = Stream("e", "left", 100, 1800, opposed=(("w", "east", 1.0),))
+    phases = tuple(replace(p, turns_on_red=p.id == "left") for p in T.phases)
+    arrow = replace(T, phases=phases)
+    plan = SafePlan((("A", 33), ("C", 27)))
+    by_hand = 600 * math.exp(-6.2 / 6) / (1 - math.exp(-4.5 / 6))
+    service = measure_service(arrow, plan, (foe, left))
+    # East's green is 30 of 60 s, as above: its queue leaves A's first 18 s to nobody else.
+    assert service.rate[1] == pytest.approx([by_hand / 1800 * (33 - 18) / 33, 0])
+    assert service.lost_s[1] == pytest.approx(3 * service.rate[1, 0])
+    alone = measure_service(arrow, plan, (replace(left, opposed=()),))
+    assert alone.rate[0] == pytest.approx([800 / 1800, 0])
+
+
 def test_a_lane_is_blocked_by_the_first_that_may_not_go() -> None:
     """One in four turns left: three leave before the first of them, on the mean."""
     use = LaneUse(1.0, (("left", 0.25), ("west", 0.75)))

@@ -1,9 +1,11 @@
 """What the slots of a plan let through: full flow, a permissive green's, or a blocked lane's.
 
-Sources: Highway Capacity Manual 2010, chapters 18 and 31. A permissive green serves nobody while
-the opposing queue discharges, then as many as the gaps in the opposing flow v let through,
+Sources: Highway Capacity Manual 2010, chapters 18, 19 and 31. A permissive green serves nobody
+while the opposing queue discharges, then as many as the gaps in the opposing flow v let through,
 v exp(-v tc) / (1 - exp(-v tf)) vehicles an hour (equation 31-100), and two more as it ends, the
-sneakers. A lane whose first vehicle may not go yet is blocked for all behind it.
+sneakers. A turn on red halts first, so it needs a longer gap, the next one follows later, and
+nobody waits beyond the stop line. A lane whose first vehicle may not go yet is blocked for all
+behind it.
 """
 
 import math
@@ -15,25 +17,29 @@ from numpy.typing import NDArray
 
 from traffic.model import Junction, SafePlan
 from traffic.optimization.greens import GreenRun, build_green_runs
+from traffic.optimization.service import ON_RED_HEADWAY_S
 from traffic.optimization.streams import LaneUse, Stream
 from traffic.units import SECONDS_PER_HOUR
 
 CRITICAL_GAP_S = 4.5  # the least gap in the opposing flow that a driver takes
 FOLLOW_UP_S = 2.5  # between two drivers that take the same gap
+ON_RED_GAP_S = 6.2  # the least for a right turn from a halt: HCM 2010, chapter 19
 SNEAKERS_VEH = 2.0  # that clear the crossing as a permissive green ends
 START_S = 2.0  # of each green until traffic moves at saturation flow, less what it uses of amber
 _LEAST_RATE = 0.02  # of a permissive green that the opposing flow fills: a little always gets by
 
 
-def permitted_saturation_vph(opposing_vph: float) -> float:
+def permitted_saturation_vph(
+    opposing_vph: float, gap_s: float = CRITICAL_GAP_S, follow_up_s: float = FOLLOW_UP_S
+) -> float:
     """Return how many vehicles an hour of one lane find a gap in an opposing flow.
 
     HCM 2010, equation 31-100; without an opposing flow one each follow-up time.
     """
     if opposing_vph <= 0:
-        return SECONDS_PER_HOUR / FOLLOW_UP_S
+        return SECONDS_PER_HOUR / follow_up_s
     rate = opposing_vph / SECONDS_PER_HOUR
-    return opposing_vph * math.exp(-rate * CRITICAL_GAP_S) / (1 - math.exp(-rate * FOLLOW_UP_S))
+    return opposing_vph * math.exp(-rate * gap_s) / (1 - math.exp(-rate * follow_up_s))
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,6 +107,7 @@ class _Slots:
 
     def __init__(self, junction: Junction, plan: SafePlan, streams: Sequence[Stream]) -> None:
         self._stages = [junction.get_stage(stage) for stage, _ in plan.slots]
+        self._on_red = {phase.id for phase in junction.phases if phase.turns_on_red}
         self._lengths = [length_s for _, length_s in plan.slots]
         self._cycle_s = plan.cycle_s
         self._streams = {(s.approach, s.phase): s for s in streams}
@@ -125,7 +132,9 @@ class _Slots:
         return max(self._lengths[slot] - lost_s, 0.0) / 2.0
 
     def is_sneaking(self, stream: Stream, run: GreenRun) -> bool:
-        """Whether a green ends permissively, with opposing traffic."""
+        """Whether a green ends permissively, with opposing traffic, for those who do not halt."""
+        if stream.phase in self._on_red:
+            return False
         last = run.slots[-1]
         is_permissive = stream.phase in self._stages[last].permissive and not run.endless
         return is_permissive and bool(self._list_foes(stream, last))
@@ -140,14 +149,16 @@ class _Slots:
 
     def _find_permissive_rate(self, stream: Stream, slot: int) -> float:
         foes = self._list_foes(stream, slot)
-        if not foes:
+        is_on_red = stream.phase in self._on_red
+        if not foes and not is_on_red:
             return 1.0
         green_s = self._lengths[slot]
-        blocked_s = max(self._find_queue_s(foe.phase, foe.flow_ratio, slot) for foe, _ in foes)
-        open_s = max(green_s - max(blocked_s, 0.0), 0.0)
+        queues_s = [self._find_queue_s(foe.phase, foe.flow_ratio, slot) for foe, _ in foes]
+        open_s = max(green_s - max((0.0, *queues_s)), 0.0)
         opposing_vph = sum(foe.flow_vph * share for foe, share in foes)
+        gap = (ON_RED_GAP_S, ON_RED_HEADWAY_S) if is_on_red else (CRITICAL_GAP_S, FOLLOW_UP_S)
         most_vph = SECONDS_PER_HOUR / 2.0
-        rate = min(1.0, permitted_saturation_vph(opposing_vph) / most_vph)
+        rate = min(1.0, permitted_saturation_vph(opposing_vph, *gap) / most_vph)
         return max(rate * open_s / green_s, _LEAST_RATE)
 
     def _find_queue_s(self, phase: str, flow_ratio: float, slot: int) -> float:
