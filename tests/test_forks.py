@@ -93,5 +93,5 @@ def test_who_waits_for_a_full_lane_keeps_the_turn_that_he_announces() -> None:
     queues = {"Lmain_0": [1.0, 8.5], "up_0": STANDING}
     team = run(town, queues, turn=turn)
     lane = list_stop_lanes(team._joined).index("Lmain_0")
-    third = team._queues.way[lane, 2]
+    third = team._queues.seen.way[lane, 2]
     assert town.lanes.exits[team._layout.way_exit[third]] == "Laway"

@@ -49,7 +49,7 @@ def plan(
     left, _ = team.decide([seen, seen])
     assert left is not None
     assert left.stage == "A"
-    main_s, left_s = team._queues.depart_s[[lanes.index("Lmain_0"), lanes.index("RL_1")]]
+    main_s, left_s = team._queues.seen.depart_s[[lanes.index("Lmain_0"), lanes.index("RL_1")]]
     return main_s[: len(come_s)], left_s[: len(left_m)]
 
 

@@ -149,7 +149,7 @@ def test_who_drives_at_speed_is_expected_to_keep_it(
     team = HorizonTeam(LANED, ("J1",))
     team.decide([replace(see("A", {}), lanes=build_batch(LANED, {CROSS: [back_m]}, speed_mps))])
     (lane,) = np.flatnonzero(team._queues.length)
-    assert team._queues.arrive_s[lane, 0] == pytest.approx(come_s)
+    assert team._queues.seen.arrive_s[lane, 0] == pytest.approx(come_s)
 
 
 class Exhaustive:
@@ -223,24 +223,24 @@ def test_the_search_finds_the_best_of_all_sequences_of_stages(seed: int) -> None
     queues = build_queues(layout)
     for lane, own in enumerate(arrive_s):
         queues.length[lane] = len(own)
-        queues.arrive_s[lane, : len(own)] = own
-        queues.weight[lane, : len(own)] = weight[lane]
-        queues.behind[lane, : len(own)] = [
+        queues.seen.arrive_s[lane, : len(own)] = own
+        queues.seen.weight[lane, : len(own)] = weight[lane]
+        queues.seen.behind[lane, : len(own)] = [
             weight[lane][k + 1 :].count(1.0) for k in range(len(own))
         ]
-        queues.way[lane] = lane
+        queues.seen.way[lane] = lane
     # At 9 m/s one stops within 9 * 9 / 9 - 9 / 2 m at 4.5 m/s2, in steps of 1 s.
     is_past = tuple([come_s < 1.0 and draw.random() < 0.7 for come_s in own] for own in arrive_s)
-    queues.speed_mps[:] = 9.0
+    queues.seen.speed_mps[:] = 9.0
     for lane, own_past in enumerate(is_past):
-        queues.back_m[lane, : len(own_past)] = [4.4 if past else 4.6 for past in own_past]
-    queues.stop[:] = 1.0
+        queues.seen.back_m[lane, : len(own_past)] = [4.4 if past else 4.6 for past in own_past]
+    queues.seen.stop[:] = 1.0
     starts = np.array([-20.0, inf])
     stage = plan_junction(layout, WEIGHTS, work, 0, 0, starts, True, np.zeros(2), queues)
     assert stage in (0, 1)
-    end = 1 + HORIZON_S * 2 * 2
+    end = HORIZON_S * 2
     found = max(
-        work.value[end + 2 * s + k] for s in (0, 1) for k in range(work.used[HORIZON_S * 2 + s])
+        work.value[work.kept[end + s, k]] for s in (0, 1) for k in range(work.used[end + s])
     )
     exact = Exhaustive(arrive_s, weight, is_past).find_best(
         0, 0, ((-20.0, inf), (0, 0), (-1.0, -1.0))
@@ -261,11 +261,11 @@ def test_as_many_are_expected_beyond_sight_as_came_of_late() -> None:
     team = HorizonTeam(LANED, ("J1",))
     drive_by(team, 10, 1800)
     (lane,) = np.flatnonzero(team._queues.length)
-    weight = team._queues.weight[lane, : team._queues.length[lane]]
-    came_s = team._queues.arrive_s[lane, : team._queues.length[lane]]
+    weight = team._queues.seen.weight[lane, : team._queues.length[lane]]
+    came_s = team._queues.seen.arrive_s[lane, : team._queues.length[lane]]
     assert weight[weight < 1.0].sum() == pytest.approx((HORIZON_S - 200 / 14) / 10, rel=0.1)
     assert (came_s[weight < 1.0] > 200 / 14).all()
-    assert team._queues.behind[lane, 0] == np.count_nonzero(weight == 1.0) - 1
+    assert team._queues.seen.behind[lane, 0] == np.count_nonzero(weight == 1.0) - 1
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 
 from traffic.lanes import LEAVES, UNKNOWN_TURN
 from traffic.optimization.compiled import compiled
-from traffic.optimization.horizon import VEHICLES
 from traffic.optimization.layout import Layout
-from traffic.optimization.service import CRUISING, HORIZON_S
+from traffic.optimization.service import CRUISING, HORIZON_S, VEHICLES
 
 ACCELERATION_MPS2 = 2.6
 JOIN_LOSS_S = 0.9  # of a vehicle that crosses a stop line out of a queue, until free speed
@@ -30,22 +29,30 @@ ENTRY_M = 10.0  # a tail that stands this near to a link's begin lets nobody in
 FORK_M = 12.0  # from where lanes part, a standing vehicle waits to get into one of them
 
 
+SEEN = np.dtype(
+    [
+        ("back_m", np.float64),  # to the stop line
+        ("speed_mps", np.float64),
+        ("arrive_s", np.float64),  # from now, at the stop line, if unhindered
+        ("depart_s", np.float64),  # planned, inf when not within the horizon
+        ("stop", np.float64),  # share of a whole stop that stopping would cost
+        ("weight", np.float64),  # 1, or less of one that is only expected
+        ("way", np.int32),  # in the city's numbers, -1 when not known
+        ("behind", np.int32),  # how many follow it, but for those only expected
+    ],
+    align=True,
+)
+
+
 class Queues(NamedTuple):
     """Vehicles bound for each lane at a stop line, the first one first."""
 
     length: NDArray[np.int32]  # L, vehicles
-    back_m: NDArray[np.float64]  # L x VEHICLES, to the stop line
-    speed_mps: NDArray[np.float64]  # L x VEHICLES
-    arrive_s: NDArray[np.float64]  # L x VEHICLES, from now, at the stop line, if unhindered
-    way: NDArray[np.int32]  # L x VEHICLES, in the city's numbers, -1 when not known
-    stop: NDArray[np.float64]  # L x VEHICLES, share of a whole stop that stopping would cost
-    depart_s: NDArray[np.float64]  # L x VEHICLES, planned, inf when not within the horizon
+    seen: NDArray[np.void]  # L x VEHICLES of SEEN
     blocked: NDArray[np.bool_]  # W, ways that lead into a standing tail
     ready_s: NDArray[np.float64]  # L, earliest next departure
     caution_s: NDArray[np.float64]  # L, gap that it wants beyond the usual
     urgency: NDArray[np.float64]  # L, 1, or more where the first one has stood for long
-    weight: NDArray[np.float64]  # L x VEHICLES, 1, or less of one that is only expected
-    behind: NDArray[np.int32]  # L x VEHICLES, how many follow it, but for those only expected
 
 
 class Flow(NamedTuple):
@@ -58,21 +65,13 @@ class Flow(NamedTuple):
 
 def build_queues(layout: Layout) -> Queues:
     lanes, ways = int(layout.lane0[-1]), int(layout.way0[-1])
-    shape = (lanes, VEHICLES)
     return Queues(
         np.zeros(lanes, dtype=np.int32),
-        np.zeros(shape),
-        np.zeros(shape),
-        np.zeros(shape),
-        np.zeros(shape, dtype=np.int32),
-        np.zeros(shape),
-        np.full(shape, np.inf),
+        np.zeros((lanes, VEHICLES), dtype=SEEN).view(np.recarray),
         np.zeros(ways, dtype=np.bool_),
         np.full(lanes, -1.0),
         np.zeros(lanes),
         np.ones(lanes),
-        np.ones(shape),
-        np.zeros(shape, dtype=np.int32),
     )
 
 
@@ -108,21 +107,19 @@ def _add(queues, lane, back_m, speed_mps, arrive_s, way, stop, weight):  # type:
     size = queues.length[lane]
     if size == VEHICLES:
         return
+    seen = queues.seen[lane]
     k = size
-    while k > 0 and queues.arrive_s[lane, k - 1] > arrive_s and queues.back_m[lane, k - 1] > back_m:
-        queues.back_m[lane, k] = queues.back_m[lane, k - 1]
-        queues.speed_mps[lane, k] = queues.speed_mps[lane, k - 1]
-        queues.arrive_s[lane, k] = queues.arrive_s[lane, k - 1]
-        queues.way[lane, k] = queues.way[lane, k - 1]
-        queues.stop[lane, k] = queues.stop[lane, k - 1]
-        queues.weight[lane, k] = queues.weight[lane, k - 1]
+    while k > 0 and seen[k - 1].arrive_s > arrive_s and seen[k - 1].back_m > back_m:
+        seen[k] = seen[k - 1]
         k -= 1
-    queues.back_m[lane, k] = back_m
-    queues.speed_mps[lane, k] = speed_mps
-    queues.arrive_s[lane, k] = arrive_s
-    queues.way[lane, k] = way
-    queues.stop[lane, k] = stop
-    queues.weight[lane, k] = weight
+    own = seen[k]
+    own.back_m = back_m
+    own.speed_mps = speed_mps
+    own.arrive_s = arrive_s
+    own.depart_s = np.inf
+    own.stop = stop
+    own.weight = weight
+    own.way = way
     queues.length[lane] = size + 1
 
 
@@ -135,8 +132,6 @@ def gather(layout, roads, queues, flow, starts, position_m, speed_mps, turn, rat
     """
     lanes = queues.length.size
     for lane in range(lanes):
-        for k in range(queues.length[lane]):
-            queues.depart_s[lane, k] = np.inf
         queues.length[lane] = 0
     # Lanes with one stop line first, so that the others can be dealt to the shortest.
     for is_split in (False, True):
@@ -188,8 +183,8 @@ def _find_full(layout, roads, queues, i, position_m, speed_mps, turn):  # type: 
         begin_m = roads.target_m[k] - roads.sensed_m[i]  # from the stop line
         is_full = (
             last >= 0
-            and queues.back_m[lane, last] > begin_m - FORK_M
-            and queues.speed_mps[lane, last] < JAM_MPS
+            and queues.seen[lane, last].back_m > begin_m - FORK_M
+            and queues.seen[lane, last].speed_mps < JAM_MPS
         )
         if is_full:
             full = k
@@ -268,8 +263,8 @@ def _expect(roads, queues, rate):  # type: ignore[no-untyped-def]
                 come_s += apart_s
         behind = 0
         for k in range(queues.length[lane] - 1, -1, -1):
-            queues.behind[lane, k] = behind
-            behind += queues.weight[lane, k] == 1.0
+            queues.seen[lane, k].behind = behind
+            behind += queues.seen[lane, k].weight == 1.0
 
 
 @compiled
@@ -302,9 +297,10 @@ def note_flow(layout, queues, flow, now_s):  # type: ignore[no-untyped-def]
     n = flow.size[0]
     for lane in range(queues.length.size):
         for k in range(queues.length[lane]):
-            is_planned = queues.weight[lane, k] == 1.0 and queues.depart_s[lane, k] < np.inf
+            seen = queues.seen[lane, k]
+            is_planned = seen.weight == 1.0 and seen.depart_s < np.inf
             if is_planned and n < flow.way.size:
-                flow.way[n] = queues.way[lane, k]
-                flow.depart_s[n] = now_s + queues.depart_s[lane, k]
+                flow.way[n] = seen.way
+                flow.depart_s[n] = now_s + seen.depart_s
                 n += 1
     flow.size[0] = n

@@ -95,13 +95,13 @@ def _decide(layout, weights, work, queues, heads, j, now_stage, green_s, red_s):
         if layout.is_joined[j]:
             stood_s = max(0.0, heads.stood_s[lane] - URGENT_AFTER_S)
             queues.urgency[lane] = 1.0 + stood_s / weights.urgent_s
-        if queues.length[lane] == 0 or queues.weight[lane, 0] < 1.0:
+        if queues.length[lane] == 0 or queues.seen[lane, 0].weight < 1.0:
             continue
-        if queues.arrive_s[lane, 0] < 10.0:
-            p = layout.way_phase[queues.way[lane, 0]]
+        if queues.seen[lane, 0].arrive_s < 10.0:
+            p = layout.way_phase[queues.seen[lane, 0].way]
             if p >= 0:
                 waits[p] = True
-                if layout.is_between[lane] and queues.arrive_s[lane, 0] < weights.caught_s:
+                if layout.is_between[lane] and queues.seen[lane, 0].arrive_s < weights.caught_s:
                     work.is_caught[p] = True  # some stage lets go protected whoever is let in
     if weights.caught_s > 0.0:
         _shut_between(layout, queues, heads, j)
@@ -151,7 +151,7 @@ def _decide(layout, weights, work, queues, heads, j, now_stage, green_s, red_s):
         # Green that gives way has not helped whoever still stands.
         if heads.stood_s[lane] < max(LONGEST_STAND_S, longest_s) or queues.length[lane] == 0:
             continue
-        w = queues.way[lane, 0]
+        w = queues.seen[lane, 0].way
         p = layout.way_phase[w]
         # Nor has a protected green helped whom something else holds.
         if p >= 0 and not heads.is_denied[w] and not queues.blocked[w]:

@@ -108,7 +108,7 @@ def _clear(heads, first, last):  # type: ignore[no-untyped-def]
 @compiled
 def _learn(layout, queues, heads, lane, phase0, green_s, red_s):  # type: ignore[no-untyped-def]
     first, last = layout.lane_way0[lane], layout.lane_way0[lane + 1]
-    back_m = queues.back_m[lane, 0] if queues.length[lane] > 0 else np.inf
+    back_m = queues.seen[lane, 0].back_m if queues.length[lane] > 0 else np.inf
     before_m = heads.back_m[lane]
     heads.back_m[lane] = back_m
     is_gone = before_m <= NEAR_M and back_m > before_m + 3.0
@@ -134,7 +134,7 @@ def _learn(layout, queues, heads, lane, phase0, green_s, red_s):  # type: ignore
         heads.stuck_s[lane] = 0.0
         _clear(heads, first, last)
         queues.caution_s[lane] *= 0.5
-    elif back_m > HEAD_M or queues.speed_mps[lane, 0] > STANDING_MPS:
+    elif back_m > HEAD_M or queues.seen[lane, 0].speed_mps > STANDING_MPS:
         heads.stuck_s[lane] = 0.0
         if back_m > HEAD_M:
             _clear(heads, first, last)
@@ -145,7 +145,7 @@ def _count(queues, lane):  # type: ignore[no-untyped-def]
     """Vehicles bound for the lane, without those only expected."""
     if queues.length[lane] == 0:
         return 0
-    return queues.behind[lane, 0] + (1 if queues.weight[lane, 0] == 1.0 else 0)
+    return queues.seen[lane, 0].behind + (1 if queues.seen[lane, 0].weight == 1.0 else 0)
 
 
 @compiled
@@ -212,9 +212,9 @@ def _assign(layout, queues, heads, lane):  # type: ignore[no-untyped-def]
                 continue
             if best < 0 or heads.owed[w] > heads.owed[best]:
                 best = w
-        if queues.way[lane, k] < 0:
-            queues.way[lane, k] = best if best >= 0 else first
-        heads.owed[queues.way[lane, k]] -= 1.0
+        if queues.seen[lane, k].way < 0:
+            queues.seen[lane, k].way = best if best >= 0 else first
+        heads.owed[queues.seen[lane, k].way] -= 1.0
 
 
 @compiled
@@ -222,10 +222,10 @@ def _distrust(layout, queues, heads, lane, phase0, green0, green_s):  # type: ig
     heads.distrust_s[lane] = max(0.0, heads.distrust_s[lane] - 1.0)
     stands = (
         queues.length[lane] > 0
-        and queues.back_m[lane, 0] <= HEAD_M
-        and queues.speed_mps[lane, 0] <= STANDING_MPS
+        and queues.seen[lane, 0].back_m <= HEAD_M
+        and queues.seen[lane, 0].speed_mps <= STANDING_MPS
     )
-    w = queues.way[lane, 0] if stands else -1
+    w = queues.seen[lane, 0].way if stands else -1
     p = layout.way_phase[w] if stands else -1
     if p >= 0 and green_s[phase0 + p] >= 2.0 and not queues.blocked[w]:
         heads.stuck_s[lane] += 1.0

@@ -11,14 +11,13 @@ the horizon, its part of the terminal cost, and its stop if it need not stop.
 import numpy as np
 
 from traffic.optimization.compiled import compiled
-from traffic.optimization.nodes import KEPT, copy_node, keep_node
-from traffic.optimization.service import HORIZON_S, serve, sneak
+from traffic.optimization.nodes import ENDED, NOW, SPARE, clear_nodes, copy_node, keep_node
+from traffic.optimization.service import HORIZON_S, serve, sneak, weigh
 
 # Moments at which a stage may end: what is decided later is decided again before.
 MOMENTS_S = (*range(8), *range(8, 18, 2), *range(18, HORIZON_S, 3), HORIZON_S)
 AT_OR_AFTER_S = np.array([min(m for m in MOMENTS_S if m >= s) for s in range(HORIZON_S + 1)])
 AMBER_S = 0.5  # that is still driven into, at a moment to come
-VEHICLES = 64  # at most, of one lane
 
 
 @compiled
@@ -65,23 +64,17 @@ def plan_junction(layout, weights, work, junction, now_stage, start_s, may_hold,
     lanes = layout.lane0[junction + 1] - lane0
     phases = layout.phase0[junction + 1] - layout.phase0[junction]
     stages = layout.stage0[junction + 1] - layout.stage0[junction]
-    ended = 1 + (HORIZON_S + 1) * stages * KEPT
-    trial = ended + 1
-    for cell in range((HORIZON_S + 1) * stages):
-        work.used[cell] = 0
-    work.value[0] = 0.0
-    work.is_held[0] = True
+    weigh(layout, weights, work, junction, queues)
+    clear_nodes(work, stages)
+    work.value[NOW] = 0.0
+    work.is_held[NOW] = True
     for i in range(lanes):
-        work.served[0, i] = 0
-        work.ready_s[0, i] = queues.ready_s[lane0 + i]
+        work.lanes[NOW, i].served = 0
+        work.lanes[NOW, i].ready_s = queues.ready_s[lane0 + i]
     for p in range(phases):
-        work.green_s[0, p] = start_s[p]
-    root = 1 + now_stage * KEPT
-    copy_node(work, lanes, phases, 0, root)
-    work.parent[root] = -1
-    work.moment[root] = 0
-    work.stage[root] = now_stage
-    work.used[now_stage] = 1
+        work.green_s[NOW, p] = start_s[p]
+    copy_node(work, lanes, phases, NOW, SPARE)
+    trial = keep_node(work, SPARE, -1, 0, now_stage, stages)
     moment = 0
     while moment < HORIZON_S:
         until_held = AT_OR_AFTER_S[moment + 1]
@@ -89,17 +82,17 @@ def plan_junction(layout, weights, work, junction, now_stage, start_s, may_hold,
         for stage in range(stages):
             cell = moment * stages + stage
             for k in range(work.used[cell]):
-                node = 1 + cell * KEPT + k
+                node = work.kept[cell, k]
                 # Whatever comes next, amber is still driven into.
-                copy_node(work, lanes, phases, node, ended)
+                copy_node(work, lanes, phases, node, ENDED)
                 amber_s = moment + AMBER_S
                 is_now = moment == 0
-                serve(layout, weights, work, junction, ended, stage, amber_s, is_now, queues, False)
+                serve(layout, weights, work, junction, ENDED, stage, amber_s, is_now, queues, False)
                 if moment > 0 or may_hold:
-                    copy_node(work, lanes, phases, ended, trial)
+                    copy_node(work, lanes, phases, ENDED, trial)
                     serve(layout, weights, work, junction, trial, stage, to_s, False, queues, False)
-                    keep_node(work, lanes, phases, trial, node, until_held, stage, stages)
-                sneak(layout, weights, work, junction, ended, stage, moment, queues, False)
+                    trial = keep_node(work, trial, node, until_held, stage, stages)
+                sneak(layout, weights, work, junction, ENDED, stage, moment, queues, False)
                 for other in range(stages):
                     if other == stage:
                         continue
@@ -110,7 +103,7 @@ def plan_junction(layout, weights, work, junction, now_stage, start_s, may_hold,
                         continue
                     if moment + layout.wait_s[change] + weights.startup_s >= HORIZON_S:
                         continue  # nobody would be let go any more
-                    copy_node(work, lanes, phases, ended, trial)
+                    copy_node(work, lanes, phases, ENDED, trial)
                     until = _start(
                         layout,
                         weights,
@@ -123,13 +116,13 @@ def plan_junction(layout, weights, work, junction, now_stage, start_s, may_hold,
                         queues,
                         False,
                     )
-                    keep_node(work, lanes, phases, trial, node, until, other, stages)
+                    trial = keep_node(work, trial, node, until, other, stages)
         moment = until_held
     best = -1
     for stage in range(stages):
         cell = HORIZON_S * stages + stage
         for k in range(work.used[cell]):
-            node = 1 + cell * KEPT + k
+            node = work.kept[cell, k]
             if best < 0 or work.value[node] > work.value[best] + 1e-9:
                 best = node
     if best < 0:
@@ -142,7 +135,6 @@ def _follow(layout, weights, work, junction, best, queues):  # type: ignore[no-u
     """Drive the best plan once more, noting departures; return its stage now."""
     lanes = layout.lane0[junction + 1] - layout.lane0[junction]
     phases = layout.phase0[junction + 1] - layout.phase0[junction]
-    stages = layout.stage0[junction + 1] - layout.stage0[junction]
     path = work.path
     steps = 0
     node = best
@@ -150,8 +142,7 @@ def _follow(layout, weights, work, junction, best, queues):  # type: ignore[no-u
         path[steps] = node
         steps += 1
         node = work.parent[node]
-    trial = 2 + (HORIZON_S + 1) * stages * KEPT
-    copy_node(work, lanes, phases, 0, trial)
+    copy_node(work, lanes, phases, NOW, ENDED)
     answer = work.stage[path[steps - 1]]
     for i in range(steps - 2, -1, -1):
         before, after = path[i + 1], path[i]
@@ -159,13 +150,13 @@ def _follow(layout, weights, work, junction, best, queues):  # type: ignore[no-u
         moment, until = work.moment[before], work.moment[after]
         amber_s = moment + AMBER_S
         is_now = moment == 0
-        serve(layout, weights, work, junction, trial, stage, amber_s, is_now, queues, True)
+        serve(layout, weights, work, junction, ENDED, stage, amber_s, is_now, queues, True)
         if other != stage:
             if moment == 0:
                 answer = other
-            sneak(layout, weights, work, junction, trial, stage, moment, queues, True)
-            _start(layout, weights, work, junction, trial, stage, other, moment, queues, True)
+            sneak(layout, weights, work, junction, ENDED, stage, moment, queues, True)
+            _start(layout, weights, work, junction, ENDED, stage, other, moment, queues, True)
         else:
             to_s = float(until)
-            serve(layout, weights, work, junction, trial, stage, to_s, False, queues, True)
+            serve(layout, weights, work, junction, ENDED, stage, to_s, False, queues, True)
     return answer

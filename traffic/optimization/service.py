@@ -7,6 +7,7 @@ import numpy as np
 from traffic.optimization.compiled import compiled
 
 HORIZON_S = 30
+VEHICLES = 64  # at most, of one lane
 LAUNCH_S = 11.0  # of green, until a queue is at speed
 SNEAK_S = 2.0  # to enter the junction in green, and to leave it after the green
 LAST_BIT = 61  # of the seconds that a way's departures are noted for
@@ -37,21 +38,91 @@ class Weights(NamedTuple):
     quiet_s: float = 1.0  # without anybody seen to halt within, before a new stage may start
 
 
-@compiled
-def _gain(weights, queues, lane, place, come_s, go_s):  # type: ignore[no-untyped-def]
-    behind = queues.behind[lane, place]
-    worth = HORIZON_S - go_s + weights.left_s + weights.left_more_s * behind
-    if go_s <= come_s + 1.0:
-        worth += weights.stop_s * queues.stop[lane, place]
-    return worth * queues.urgency[lane]
+VEHICLE = np.dtype(
+    [
+        ("come_s", np.float64),  # at the stop line, if unhindered
+        ("worth", np.float64),  # of letting it go now
+        ("wait", np.float64),  # less for each second later
+        ("stop", np.float64),  # more if it need not stop
+        ("part", np.float64),  # of a vehicle
+        ("launch", np.float64),  # more while a queue gathers speed, by the cube of the seconds left
+        ("phase", np.int32),  # that it waits for, or FREE or SHUT
+        ("way", np.int32),  # within the junction
+    ],
+    align=True,
+)
+# What became of a lane, from one of its vehicles on, when it was last let go in protected green.
+RUN = np.dtype(
+    [
+        ("until_s", np.float64),  # end of service, -inf if it is not to be used again
+        ("start_s", np.float64),  # of green
+        ("go_s", np.float64),  # departure of the first one
+        ("worth", np.float64),
+        ("ready_s", np.float64),  # earliest next departure
+        ("served", np.int64),  # vehicles of the lane
+    ]
+)
+FREE = -1  # no signal stops it
+SHUT = -2  # it cannot leave: a tail stands beyond
 
 
 @compiled
-def _can_stop(queues, lane, place):  # type: ignore[no-untyped-def]
+def weigh(layout, weights, work, junction, queues):  # type: ignore[no-untyped-def]
+    """Note what the search asks of each vehicle of a junction again and again."""
+    lane0, way0 = layout.lane0[junction], layout.way0[junction]
+    for lane in range(layout.lane0[junction + 1] - lane0):
+        at = lane0 + lane
+        for place in range(queues.length[at]):
+            seen, own = queues.seen[at, place], work.vehicles[lane, place]
+            left_s = weights.left_s + weights.left_more_s * seen.behind
+            own.come_s = seen.arrive_s
+            own.wait = seen.weight * queues.urgency[at]
+            own.worth = own.wait * (HORIZON_S + left_s)
+            own.stop = own.wait * weights.stop_s * seen.stop
+            own.part = seen.weight
+            own.launch = seen.weight * weights.launch_s / LAUNCH_S**3
+            own.phase = SHUT if queues.blocked[seen.way] else layout.way_phase[seen.way]
+            own.way = seen.way - way0
+            work.runs[lane, place].until_s = -np.inf
+
+
+@compiled
+def _can_stop(seen):  # type: ignore[no-untyped-def]
     """Whether a vehicle that brakes from now on, in steps of 1 s, stands before the stop line."""
-    speed_mps = queues.speed_mps[lane, place]
-    braking_m = speed_mps * speed_mps / (2 * BRAKING_MPS2) - speed_mps / 2
-    return queues.back_m[lane, place] >= braking_m
+    braking_m = seen.speed_mps * seen.speed_mps / (2 * BRAKING_MPS2) - seen.speed_mps / 2
+    return seen.back_m >= braking_m
+
+
+@compiled
+def _get_start(work, node, seen):  # type: ignore[no-untyped-def]
+    """When a vehicle's green began or will, inf if it has none."""
+    if seen.phase >= 0:
+        return work.green_s[node, seen.phase]
+    return np.inf if seen.phase == SHUT else -np.inf
+
+
+@compiled
+def _find_go(weights, seen, start_s, ready_s):  # type: ignore[no-untyped-def]
+    """When a vehicle crosses in green if nobody hinders it, by when the lane is ready for it."""
+    return max(max(seen.come_s, start_s + weights.startup_s), ready_s)
+
+
+@compiled
+def _value(seen, go_s):  # type: ignore[no-untyped-def]
+    """What it is worth to let a vehicle go that need not stop when it goes as it comes."""
+    worth = seen.worth - seen.wait * go_s
+    return worth + seen.stop if go_s <= seen.come_s + 1.0 else worth
+
+
+@compiled
+def _release(weights, seen, start_s, go_s):  # type: ignore[no-untyped-def]
+    """When the next one may follow in a protected green."""
+    next_s = go_s + weights.headway_s * seen.part
+    # While a queue that stood gathers speed.
+    still_s = start_s + LAUNCH_S - go_s
+    if still_s > 0.0 and go_s > seen.come_s + 1.0:
+        next_s += still_s * still_s * (still_s * seen.launch)
+    return next_s
 
 
 @compiled
@@ -60,86 +131,137 @@ def serve(layout, weights, work, junction, node, stage, until_s, is_amber, queue
 
     With `is_amber` the stage ends now: of those with a protected green go who cannot stop any more.
     """
+    stage_id = layout.stage0[junction] + stage
+    if layout.is_permissive[stage_id] == 1:
+        _serve_permissive(
+            layout, weights, work, junction, node, stage, until_s, is_amber, queues, record
+        )
+        return
+    worth = 0.0
+    for k in range(layout.stage_lane0[stage_id], layout.stage_lane0[stage_id + 1]):
+        lane = layout.stage_lane[k]
+        at = layout.lane0[junction] + lane
+        own = work.lanes[node, lane]
+        if own.served >= queues.length[at]:
+            continue
+        first = work.vehicles[lane, own.served]
+        start_s = _get_start(work, node, first)
+        go_s = _find_go(weights, first, start_s, own.ready_s)
+        if go_s >= until_s and not (is_amber and go_s < np.inf):
+            continue
+        run = work.runs[lane, own.served]
+        # Plans that differ in other lanes, or before, ask for the same again.
+        is_known = run.until_s == until_s and run.start_s == start_s and run.go_s == go_s
+        if is_amber or record or not is_known:
+            run.until_s, run.start_s, run.go_s = until_s, start_s, go_s
+            _discharge(weights, work, node, lane, at, until_s, is_amber, queues, record)
+        worth += run.worth
+        own.served, own.ready_s = run.served, run.ready_s
+    work.value[node] += worth
+
+
+@compiled
+def _discharge(weights, work, node, lane, at, until_s, is_amber, queues, record):  # type: ignore[no-untyped-def]
+    """Note in its run whom a lane lets go."""
+    place, ready_s = work.lanes[node, lane].served, work.lanes[node, lane].ready_s
+    phase, run = work.vehicles[lane, place].phase, work.runs[lane, place]
+    worth = 0.0
+    while place < queues.length[at]:
+        seen = work.vehicles[lane, place]
+        if seen.phase != phase:
+            run.until_s = -np.inf  # it depends on more than one green
+        start_s = _get_start(work, node, seen)
+        if start_s == np.inf:
+            break
+        go_s = _find_go(weights, seen, start_s, ready_s)
+        if _can_stop(queues.seen[at, place]) if is_amber else go_s >= until_s:
+            break
+        worth += _value(seen, go_s)
+        if record:
+            queues.seen[at, place].depart_s = go_s
+        ready_s = _release(weights, seen, start_s, go_s)
+        place += 1
+    run.worth, run.served, run.ready_s = worth, place, ready_s
+
+
+@compiled
+def _find_gap(layout, weights, work, way, go_s, known_s, caution_s):  # type: ignore[no-untyped-def]
+    """When a way's foes leave a gap, in steps of 1 s; from `known_s` on nobody is known to come."""
+    while go_s < known_s:
+        first = max(int(go_s - weights.gap_before_s), 0)
+        last = min(int(go_s + weights.gap_after_s + caution_s), LAST_BIT)
+        window = ((1 << (last + 1)) - 1) ^ ((1 << first) - 1)
+        taken = np.int64(0)
+        for f in range(layout.foe0[way], layout.foe0[way + 1]):
+            taken |= work.hits[layout.foe[f]]
+        if taken & window == 0:
+            break
+        go_s += 1.0
+    return go_s
+
+
+@compiled
+def _serve_permissive(  # type: ignore[no-untyped-def]
+    layout, weights, work, junction, node, stage, until_s, is_amber, queues, record
+):
+    """Let go whom a stage lets go in which some give way: these after the others, in their gaps."""
     lane0 = layout.lane0[junction]
     way0 = layout.way0[junction]
     phases = layout.phase0[junction + 1] - layout.phase0[junction]
     green0 = layout.green0[junction] + stage * phases
     stage_id = layout.stage0[junction] + stage
-    gives_way = layout.is_permissive[stage_id] == 1
     hits = work.hits
-    if gives_way:
-        for w in range(layout.way0[junction + 1] - way0):
-            hits[w] = 0
+    for w in range(layout.way0[junction + 1] - way0):
+        hits[w] = 0
     worth = 0.0
     crossed_s = until_s
-    for turn in range(2 if gives_way else 1):
+    for turn in range(2):
         for k in range(layout.stage_lane0[stage_id], layout.stage_lane0[stage_id + 1]):
             lane = layout.stage_lane[k]
             at = lane0 + lane
-            place = work.served[node, lane]
+            own = work.lanes[node, lane]
+            place, ready_s = own.served, own.ready_s
             size = queues.length[at]
-            if place >= size:
-                continue
-            ready_s = work.ready_s[node, lane]
             while place < size:
-                w = queues.way[at, place] - way0
-                phase = layout.way_phase[way0 + w]
-                start_s = -np.inf
-                shown = 2
-                if phase >= 0:
-                    shown = layout.green[green0 + phase]
-                    start_s = work.green_s[node, phase]
-                if shown == 0 or start_s == np.inf or queues.blocked[way0 + w]:
+                seen = work.vehicles[lane, place]
+                start_s = _get_start(work, node, seen)
+                if start_s == np.inf:
                     break
-                come_s = queues.arrive_s[at, place]
-                go_s = max(come_s, ready_s, start_s + weights.startup_s)
+                is_protected = seen.phase < 0 or layout.green[green0 + seen.phase] == 2
+                if not is_protected and turn == 0:
+                    break
+                go_s = _find_go(weights, seen, start_s, ready_s)
                 headway_s = weights.turn_headway_s
-                if shown == 1:
-                    if turn == 0:
-                        break
+                if not is_protected:
+                    w = seen.way
                     if layout.turns_on_red[way0 + w]:
                         headway_s = ON_RED_HEADWAY_S
-                        go_s = max(go_s, come_s + STAND_S + HALT_S * queues.stop[at, place])
-                        come_s = -np.inf  # it saves no stop
+                        halt_s = STAND_S + HALT_S * queues.seen[at, place].stop
+                        go_s = max(go_s, seen.come_s + halt_s)
                     known_s = crossed_s + weights.gap_before_s
-                    while go_s < known_s:
-                        first = max(int(go_s - weights.gap_before_s), 0)
-                        last = min(int(go_s + weights.gap_after_s + queues.caution_s[at]), LAST_BIT)
-                        window = ((1 << (last + 1)) - 1) ^ ((1 << first) - 1)
-                        taken = np.int64(0)
-                        for f in range(layout.foe0[way0 + w], layout.foe0[way0 + w + 1]):
-                            taken |= hits[layout.foe[f]]
-                        if taken & window == 0:
-                            break
-                        go_s += 1.0
+                    caution_s = queues.caution_s[at]
+                    go_s = _find_gap(layout, weights, work, way0 + w, go_s, known_s, caution_s)
                     if go_s >= until_s:  # and who crosses now is not forgotten by then
                         ready_s = max(ready_s, min(go_s, known_s))
                 stays = go_s >= until_s
-                if is_amber and shown == 2:
-                    stays = _can_stop(queues, at, place)
+                if is_amber and is_protected:
+                    stays = _can_stop(queues.seen[at, place])
                     if not stays:
                         crossed_s = max(crossed_s, go_s)
+                # Who is only expected hinders nobody.
+                if seen.part == 1.0 and go_s < 60.0:
+                    hits[seen.way] |= np.int64(1) << np.int64(go_s)
                 if stays:
-                    # Who is only expected hinders nobody.
-                    if gives_way and go_s < 60.0 and queues.weight[at, place] == 1.0:
-                        hits[w] |= np.int64(1) << np.int64(go_s)
                     break
-                weight = queues.weight[at, place]
-                worth += weight * _gain(weights, queues, at, place, come_s, go_s)
-                if gives_way and weight == 1.0:
-                    hits[w] |= np.int64(1) << np.int64(go_s)
+                worth += _value(seen, go_s)
                 if record:
-                    queues.depart_s[at, place] = go_s
-                if shown == 2:
-                    headway_s = weights.headway_s
-                    # While a queue that stood gathers speed.
-                    if go_s > come_s + 1.0 and go_s < start_s + LAUNCH_S:
-                        still = 1.0 - (go_s - start_s) / LAUNCH_S
-                        headway_s += weights.launch_s * still * still * still
-                ready_s = go_s + headway_s * weight
+                    queues.seen[at, place].depart_s = go_s
+                if is_protected:
+                    ready_s = _release(weights, seen, start_s, go_s)
+                else:
+                    ready_s = go_s + headway_s * seen.part
                 place += 1
-            work.served[node, lane] = place
-            work.ready_s[node, lane] = ready_s
+            own.served, own.ready_s = place, ready_s
     work.value[node] += worth
 
 
@@ -158,21 +280,20 @@ def sneak(layout, weights, work, junction, node, stage, moment, queues, record):
         for k in range(layout.stage_lane0[stage_id], layout.stage_lane0[stage_id + 1]):
             lane = layout.stage_lane[k]
             at = lane0 + lane
-            place = work.served[node, lane]
-            if place >= queues.length[at] or queues.weight[at, place] < 1.0:
+            place = work.lanes[node, lane].served
+            if place >= queues.length[at] or work.vehicles[lane, place].part < 1.0:
                 continue
-            w = queues.way[at, place]
-            phase = layout.way_phase[w]
-            if phase < 0 or queues.blocked[w] or layout.green[green0 + phase] != 1:
+            seen = work.vehicles[lane, place]
+            phase = seen.phase
+            if phase < 0 or layout.green[green0 + phase] != 1:
                 continue
-            if layout.turns_on_red[w]:
+            if layout.turns_on_red[layout.way0[junction] + seen.way]:
                 continue  # whoever does waits before the stop line
-            come_s = queues.arrive_s[at, place]
-            if max(come_s, work.green_s[node, phase] + SNEAK_S) > moment:
+            if max(seen.come_s, work.green_s[node, phase] + SNEAK_S) > moment:
                 continue
             go_s = moment + SNEAK_S
-            work.value[node] += _gain(weights, queues, at, place, come_s, go_s)
+            work.value[node] += _value(seen, go_s)
             if record:
-                queues.depart_s[at, place] = go_s
-            work.served[node, lane] = place + 1
-            work.ready_s[node, lane] = go_s + weights.turn_headway_s
+                queues.seen[at, place].depart_s = go_s
+            work.lanes[node, lane].served = place + 1
+            work.lanes[node, lane].ready_s = go_s + weights.turn_headway_s
