@@ -80,73 +80,122 @@ def _wait(layout, weights, heads, j, stage, answer, red_s, halted):  # type: ign
 
 @compiled
 def _decide(layout, weights, work, queues, heads, j, now_stage, green_s, red_s):  # type: ignore[no-untyped-def]
-    phase0 = layout.phase0[j]
-    phases = layout.phase0[j + 1] - phase0
-    stages = layout.stage0[j + 1] - layout.stage0[j]
-    green0, inter0 = layout.green0[j], layout.inter0[j]
+    """Return the stage to show now: the first when none is known, -1 when none is lawful."""
     if now_stage < 0:
         return 0
-    start_s, waits, free_s = work.start_s, work.waits, work.free_s
-    for p in range(phases):
-        start_s[p] = np.inf
-        waits[p] = False
+    _note_waiting(layout, weights, work, queues, heads, j)
+    settled_s = _note_starts(layout, work, heads, j, now_stage, green_s, red_s)
+    longest, least = _find_longest(layout, work, queues, heads, j, now_stage, red_s)
+    is_due = longest >= 0 or layout.is_barred[layout.stage0[j] + now_stage]
+    if longest >= 0 and not _can_follow(layout, work, j, now_stage, longest, least):
+        longest = -1  # whatever may follow comes before the stage that helps
+    may_hold = _may_hold(layout, j, now_stage, green_s, red_s)
+    phases = layout.phase0[j + 1] - layout.phase0[j]
+    stages = layout.stage0[j + 1] - layout.stage0[j]
+    for s in range(stages):
+        free_s = _find_free(layout, work, j, now_stage, s, settled_s, green_s, red_s)
+        if longest >= 0 and layout.green[layout.green0[j] + s * phases + longest] < least:
+            free_s = np.inf
+        work.free_s[s] = free_s
+        may_follow = layout.follows[layout.follows0[j] + now_stage * stages + s] == 1
+        if is_due and s != now_stage and free_s <= 0.0 and may_follow:
+            may_hold = False  # overdue: the change comes as soon as it is lawful
+    return plan_junction(
+        layout, weights, work, j, now_stage, work.start_s, may_hold, work.free_s, queues
+    )
+
+
+@compiled
+def _note_waiting(layout, weights, work, queues, heads, j):  # type: ignore[no-untyped-def]
+    """Note for which phases somebody waits, or is caught between two signals."""
+    for p in range(layout.phase0[j + 1] - layout.phase0[j]):
+        work.waits[p] = False
         work.is_caught[p] = False
     for lane in range(layout.lane0[j], layout.lane0[j + 1]):
         if layout.is_joined[j]:
             stood_s = max(0.0, heads.stood_s[lane] - URGENT_AFTER_S)
             queues.urgency[lane] = 1.0 + stood_s / weights.urgent_s
-        if queues.length[lane] == 0 or queues.seen[lane, 0].weight < 1.0:
+        if queues.length[lane] == 0:
             continue
-        if queues.seen[lane, 0].arrive_s < 10.0:
-            p = layout.way_phase[queues.seen[lane, 0].way]
-            if p >= 0:
-                waits[p] = True
-                if layout.is_between[lane] and queues.seen[lane, 0].arrive_s < weights.caught_s:
-                    work.is_caught[p] = True  # some stage lets go protected whoever is let in
+        first = queues.seen[lane, 0]
+        p = layout.way_phase[first.way]
+        if p >= 0 and first.weight == 1.0 and first.arrive_s < 10.0:
+            work.waits[p] = True
+            if layout.is_between[lane] and first.arrive_s < weights.caught_s:
+                work.is_caught[p] = True  # some stage lets go protected whoever is let in
     if weights.caught_s > 0.0:
         _shut_between(layout, queues, heads, j)
-    # When each green began, or will when the present change is through.
+
+
+@compiled
+def _note_starts(layout, work, heads, j, now_stage, green_s, red_s):  # type: ignore[no-untyped-def]
+    """Note when each green began, or will when the present change is through.
+
+    Returns when all of them have been shown for their least time.
+    """
+    phase0 = layout.phase0[j]
+    phases = layout.phase0[j + 1] - phase0
+    green0, inter0 = layout.green0[j] + now_stage * phases, layout.inter0[j]
     settled_s = 0.0
     for p in range(phases):
-        if layout.green[green0 + now_stage * phases + p] == 0:
+        work.start_s[p] = np.inf
+        if layout.green[green0 + p] == 0:
             continue
         if red_s[phase0 + p] == 0.0:
-            start_s[p] = -green_s[phase0 + p]
-        else:
-            due_s = layout.regain_s[phase0 + p] - red_s[phase0 + p]
-            for q in range(phases):
-                between_s = layout.inter_s[inter0 + q * phases + p]
-                if between_s > 0 and layout.green[green0 + now_stage * phases + q] == 0:
-                    if red_s[phase0 + q] > 0:
-                        due_s = max(due_s, between_s - red_s[phase0 + q])
-                    else:
-                        left_s = layout.min_green_s[phase0 + q] - green_s[phase0 + q]
-                        due_s = max(due_s, between_s + max(0.0, left_s))
-            if heads.is_waiting[j]:
-                due_s = max(due_s, 1.0)
-            if layout.is_deep[green0 + now_stage * phases + p]:
-                due_s = max(due_s, heads.turns_s[j])
-            start_s[p] = max(0.0, due_s)
-            settled_s = max(settled_s, start_s[p] + layout.min_green_s[phase0 + p])
-    may_hold = True
-    longest, longest_s = -1, 0.0
-    round_s = layout.round_s[j]
+            work.start_s[p] = -green_s[phase0 + p]
+            continue
+        due_s = layout.regain_s[phase0 + p] - red_s[phase0 + p]
+        for q in range(phases):
+            between_s = layout.inter_s[inter0 + q * phases + p]
+            if between_s > 0 and layout.green[green0 + q] == 0:
+                if red_s[phase0 + q] > 0:
+                    due_s = max(due_s, between_s - red_s[phase0 + q])
+                else:
+                    left_s = layout.min_green_s[phase0 + q] - green_s[phase0 + q]
+                    due_s = max(due_s, between_s + max(0.0, left_s))
+        if heads.is_waiting[j]:
+            due_s = max(due_s, 1.0)
+        if layout.is_deep[green0 + p]:
+            due_s = max(due_s, heads.turns_s[j])
+        work.start_s[p] = max(0.0, due_s)
+        settled_s = max(settled_s, work.start_s[p] + layout.min_green_s[phase0 + p])
+    return settled_s
+
+
+@compiled
+def _may_hold(layout, j, now_stage, green_s, red_s):  # type: ignore[no-untyped-def]
+    """Whether the street's law lets the stage stay for one more second."""
+    phase0 = layout.phase0[j]
+    phases = layout.phase0[j + 1] - phase0
     for p in range(phases):
-        is_on = layout.green[green0 + now_stage * phases + p] > 0
+        is_on = layout.green[layout.green0[j] + now_stage * phases + p] > 0
         age_s = green_s[phase0 + p]
         if red_s[phase0 + p] == 0.0:
             limit_s = layout.max_green_s[phase0 + p] if is_on else np.inf
             if age_s >= limit_s or (not is_on and age_s < layout.min_green_s[phase0 + p]):
-                may_hold = False
-        elif not is_on:
-            if red_s[phase0 + p] >= layout.max_red_s[phase0 + p]:
-                may_hold = False
+                return False
+        elif not is_on and red_s[phase0 + p] >= layout.max_red_s[phase0 + p]:
+            return False
+    return True
+
+
+@compiled
+def _find_longest(layout, work, queues, heads, j, now_stage, red_s):  # type: ignore[no-untyped-def]
+    """Return the phase that is due for its long red, -1 if none is, and what it must be shown.
+
+    That is 1, any green, or 2, a protected one.
+    """
+    phase0 = layout.phase0[j]
+    phases = layout.phase0[j + 1] - phase0
+    green0 = layout.green0[j]
+    longest, longest_s, least = -1, 0.0, 1
+    for p in range(phases):
+        if layout.green[green0 + now_stage * phases + p] == 0 and red_s[phase0 + p] > 0.0:
             # Early enough that all who are due at once can have their turn.
-            limit_s = min(LONGEST_RED_S, layout.max_red_s[phase0 + p] - RED_SLACK_S - round_s)
-            is_due = waits[p] or layout.max_red_s[phase0 + p] < np.inf
-            if is_due and red_s[phase0 + p] >= max(limit_s, longest_s):
+            limit_s = layout.max_red_s[phase0 + p] - RED_SLACK_S - layout.round_s[j]
+            is_due = work.waits[p] or layout.max_red_s[phase0 + p] < np.inf
+            if is_due and red_s[phase0 + p] >= max(min(LONGEST_RED_S, limit_s), longest_s):
                 longest, longest_s = p, red_s[phase0 + p]
-    least = 1  # what the phase that is due must be shown: 1 any green, 2 a protected one
     for lane in range(layout.lane0[j], layout.lane0[j + 1]):
         # Green that gives way has not helped whoever still stands.
         if heads.stood_s[lane] < max(LONGEST_STAND_S, longest_s) or queues.length[lane] == 0:
@@ -156,7 +205,7 @@ def _decide(layout, weights, work, queues, heads, j, now_stage, green_s, red_s):
         # Nor has a protected green helped whom something else holds.
         if p >= 0 and not heads.is_denied[w] and not queues.blocked[w]:
             helps = False
-            for s in range(stages):
+            for s in range(layout.stage0[j + 1] - layout.stage0[j]):
                 helps |= layout.green[green0 + s * phases + p] == 2
             if helps and layout.green[green0 + now_stage * phases + p] < 2:
                 longest, longest_s, least = p, heads.stood_s[lane], 2
@@ -168,37 +217,28 @@ def _decide(layout, weights, work, queues, heads, j, now_stage, green_s, red_s):
         for p in range(phases):
             if work.is_caught[p]:
                 longest, least = p, 2  # they leave first
-    can_help = False
-    for s in range(stages):
-        if s != now_stage and layout.follows[layout.follows0[j] + now_stage * stages + s] == 1:
-            can_help |= longest >= 0 and _helps(layout, work, j, s, longest, least)
-    is_due = longest >= 0 or layout.is_barred[layout.stage0[j] + now_stage]
-    if not can_help:
-        longest = -1  # whatever may follow comes before the stage that helps
-    for s in range(stages):
-        free = settled_s
-        change_s = _measure_change(layout, j, now_stage, s)
-        for p in range(phases):
-            is_on = layout.green[green0 + s * phases + p] > 0
-            if red_s[phase0 + p] == 0.0:
-                if not is_on:
-                    free = max(free, layout.min_green_s[phase0 + p] - green_s[phase0 + p])
-                elif green_s[phase0 + p] + change_s >= layout.max_green_s[phase0 + p]:
-                    free = np.inf  # it would have to end before those who start may
-            elif not is_on and red_s[phase0 + p] >= layout.max_red_s[phase0 + p]:
-                free = np.inf
-        if longest >= 0 and layout.green[green0 + s * phases + longest] < least:
-            free = np.inf
-        if not _clears(layout, work, j, s):
-            free = np.inf
-        free_s[s] = free
-    if is_due:
-        # Overdue: the change comes as soon as it is lawful.
-        for s in range(stages):
-            may_follow = layout.follows[layout.follows0[j] + now_stage * stages + s] == 1
-            if s != now_stage and free_s[s] <= 0.0 and may_follow:
-                may_hold = False
-    return plan_junction(layout, weights, work, j, now_stage, start_s, may_hold, free_s, queues)
+    return longest, least
+
+
+@compiled
+def _find_free(layout, work, j, now_stage, stage, settled_s, green_s, red_s):  # type: ignore[no-untyped-def]
+    """From when on a change to a stage is lawful, inf for never."""
+    phase0 = layout.phase0[j]
+    phases = layout.phase0[j + 1] - phase0
+    if not _clears(layout, work, j, stage):
+        return np.inf
+    free_s = settled_s
+    change_s = _measure_change(layout, j, now_stage, stage)
+    for p in range(phases):
+        is_on = layout.green[layout.green0[j] + stage * phases + p] > 0
+        if red_s[phase0 + p] == 0.0:
+            if not is_on:
+                free_s = max(free_s, layout.min_green_s[phase0 + p] - green_s[phase0 + p])
+            elif green_s[phase0 + p] + change_s >= layout.max_green_s[phase0 + p]:
+                return np.inf  # it would have to end before those who start may
+        elif not is_on and red_s[phase0 + p] >= layout.max_red_s[phase0 + p]:
+            return np.inf
+    return free_s
 
 
 @compiled
@@ -225,6 +265,17 @@ def _helps(layout, work, j, stage, phase, least):  # type: ignore[no-untyped-def
     phases = layout.phase0[j + 1] - layout.phase0[j]
     shown = layout.green[layout.green0[j] + stage * phases + phase]
     return shown >= least and _clears(layout, work, j, stage)
+
+
+@compiled
+def _can_follow(layout, work, j, now_stage, phase, least):  # type: ignore[no-untyped-def]
+    """Whether a stage that helps may follow at once."""
+    stages = layout.stage0[j + 1] - layout.stage0[j]
+    for s in range(stages):
+        may_follow = layout.follows[layout.follows0[j] + now_stage * stages + s] == 1
+        if s != now_stage and may_follow and _helps(layout, work, j, s, phase, least):
+            return True
+    return False
 
 
 @compiled
