@@ -21,7 +21,10 @@ LANE = np.dtype(
 
 
 class Work(NamedTuple):
-    """Memory for one junction's search; M nodes."""
+    """Memory for one junction's search; M nodes.
+
+    What is asked together lies together, in records: most of the time of a search is memory's.
+    """
 
     value: NDArray[np.float64]  # M
     parent: NDArray[np.int32]  # M

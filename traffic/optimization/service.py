@@ -109,7 +109,7 @@ def _find_go(weights, seen, start_s, ready_s):  # type: ignore[no-untyped-def]
 
 @compiled
 def _value(seen, go_s):  # type: ignore[no-untyped-def]
-    """What it is worth to let a vehicle go that need not stop when it goes as it comes."""
+    """What a vehicle's departure is worth; more if it goes as it comes and need not stop."""
     worth = seen.worth - seen.wait * go_s
     return worth + seen.stop if go_s <= seen.come_s + 1.0 else worth
 
@@ -162,7 +162,7 @@ def serve(layout, weights, work, junction, node, stage, until_s, is_amber, queue
 
 @compiled
 def _discharge(weights, work, node, lane, at, until_s, is_amber, queues, record):  # type: ignore[no-untyped-def]
-    """Note in its run whom a lane lets go."""
+    """Let go whom a lane lets go in protected green, and note in its run what became of it."""
     place, ready_s = work.lanes[node, lane].served, work.lanes[node, lane].ready_s
     phase, run = work.vehicles[lane, place].phase, work.runs[lane, place]
     worth = 0.0
