@@ -26,8 +26,8 @@ WEIGHTS: Mapping[Sensing, Weights] = {
     Sensing.LOOPS: SEEING._replace(turns_s=3.0, urgent_s=5.0, caught_s=3.0),
     Sensing.LANES: SEEING,
     # Who creeps for one second within a junction has not left it; with lanes a second more costs
-    # more than it saves.
-    Sensing.INTENTIONS: SEEING._replace(quiet_s=2.0),
+    # more than it saves. To expect more than those who tell where they go does, too (decision 17).
+    Sensing.INTENTIONS: SEEING._replace(quiet_s=2.0, expected=0.0),
 }
 
 
@@ -113,7 +113,7 @@ class HorizonTeam:
             batch.position_m,
             batch.speed_mps,
             batch.turn,
-            self._heads.rate,
+            self._heads.rate * self._weights.expected,
             now_s,
         )
         watch_heads(self._layout, self._queues, self._heads, *signals)

@@ -248,6 +248,13 @@ def test_the_search_finds_the_best_of_all_sequences_of_stages(seed: int) -> None
     assert found == pytest.approx(exact)
 
 
+def test_beyond_those_who_announce_their_turns_nobody_is_expected() -> None:
+    team = HorizonTeam(LANED, ("J1",), Sensing.INTENTIONS)
+    drive_by(team, 10, 1800)
+    assert set(team._queues.seen.weight[:, 0][team._queues.length > 0]) == {1.0}
+    assert team._queues.length.sum() == 1  # in sight
+
+
 def drive_by(team: HorizonTeam, headway_s: int, seconds: int) -> None:
     """Let one vehicle drive over the hill at 14 m/s each `headway_s`, its green shown."""
     for now_s in range(seconds):

@@ -35,6 +35,7 @@ class Weights(NamedTuple):
     turns_s: float = 0.0  # that those who give way start later than the others of their stage
     urgent_s: float = 20.0  # beyond URGENT_AFTER_S, after which who stands there weighs double
     caught_s: float = 0.0  # before a second stop line, nearer than which nobody is left to give way
+    expected: float = 1.0  # share of as many beyond sight as came of late, without neighbors
     quiet_s: float = 1.0  # without anybody seen to halt within, before a new stage may start
 
 
