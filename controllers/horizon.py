@@ -26,7 +26,7 @@ WEIGHTS: Mapping[Sensing, Weights] = {
     Sensing.LOOPS: SEEING._replace(turns_s=3.0, urgent_s=5.0, caught_s=3.0),
     Sensing.LANES: SEEING,
     # Who creeps for one second within a junction has not left it; with lanes a second more costs
-    # more than it saves. To expect more than those who tell where they go does, too (decision 17).
+    # more than it saves. To expect anybody beyond sight saves nothing here (decision 17).
     Sensing.INTENTIONS: SEEING._replace(quiet_s=2.0, expected=0.0),
 }
 

@@ -251,8 +251,7 @@ def test_the_search_finds_the_best_of_all_sequences_of_stages(seed: int) -> None
 def test_beyond_those_who_announce_their_turns_nobody_is_expected() -> None:
     team = HorizonTeam(LANED, ("J1",), Sensing.INTENTIONS)
     drive_by(team, 10, 1800)
-    assert set(team._queues.seen.weight[:, 0][team._queues.length > 0]) == {1.0}
-    assert team._queues.length.sum() == 1  # in sight
+    assert team._queues.length.sum() == 1  # the one in sight
 
 
 def drive_by(team: HorizonTeam, headway_s: int, seconds: int) -> None:

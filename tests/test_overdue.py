@@ -31,8 +31,8 @@ def build_town(stages: Sequence[Stage], max_green_s: float = inf) -> Network:
     return replace(town, junctions=town.junctions | {"L": junction})
 
 
-def find_first(stage: str, lane: str | None = None, seconds: int = 200) -> float:
-    """Return when a stage is first asked for, inf for never.
+def find_first(stage: str, lane: str | None = None) -> float:
+    """Return when a stage is first asked for, inf for not within 200 s.
 
     Traffic without an end drives over the main road, both ways; one stands on `lane` from 60 s on.
     """
@@ -40,7 +40,7 @@ def find_first(stage: str, lane: str | None = None, seconds: int = 200) -> float
     town = build_town((Stage("A", both, left), Stage("B", left), Stage("C", side)))
     team = HorizonTeam(town, ("L",))
     interlock = Interlock([town.junctions["L"]], {"L": town.plans["L"]}, 0)
-    for now_s in range(seconds):
+    for now_s in range(200):
         stream_m = [FREE_MPS * (APART_S * k + now_s % APART_S) for k in range(6, -1, -1)]
         back_m = {MAIN: sorted(200.0 - m for m in stream_m)}
         back_m[THROUGH] = back_m[MAIN]

@@ -3,8 +3,8 @@
 At a junction without neighbors those yet to come into sight are expected as evenly as they came of
 late: one every EXPECTED_S or sooner, each for the part of a vehicle that comes in that time. A plan
 that knew of nobody beyond its sight would take the street for empty then. With neighbors, who tell
-of those on some approaches, it would favor the others. Where turns are announced, it gains nothing
-by them (decision 17).
+of those on some approaches, it would favor the others. Where turns are announced, a plan does not
+gain by those expected, and none are (decision 17).
 """
 
 from typing import NamedTuple

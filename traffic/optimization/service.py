@@ -20,7 +20,7 @@ CRUISING = 0.7  # of free speed: drivers this fast are taken to keep their speed
 
 
 class Weights(NamedTuple):
-    """What a plan is judged by, all in seconds of one vehicle."""
+    """What a plan is judged by, in seconds of one vehicle but for the share `expected`, 0..1."""
 
     left_s: float  # for one that the horizon leaves unserved
     left_more_s: float  # more for each that stands behind it
@@ -35,7 +35,7 @@ class Weights(NamedTuple):
     turns_s: float = 0.0  # that those who give way start later than the others of their stage
     urgent_s: float = 20.0  # beyond URGENT_AFTER_S, after which who stands there weighs double
     caught_s: float = 0.0  # before a second stop line, nearer than which nobody is left to give way
-    expected: float = 1.0  # share of as many beyond sight as came of late, without neighbors
+    expected: float = 1.0  # of as many beyond sight as came of late, where no neighbor tells
     quiet_s: float = 1.0  # without anybody seen to halt within, before a new stage may start
 
 
