@@ -25,9 +25,8 @@ WEIGHTS: Mapping[Sensing, Weights] = {
     # Loops do not show who is caught within a junction, or follows one between two.
     Sensing.LOOPS: SEEING._replace(turns_s=3.0, urgent_s=5.0, caught_s=3.0),
     Sensing.LANES: SEEING,
-    # Who creeps for one second within a junction has not left it; with lanes a second more costs
-    # more than it saves. To expect anybody beyond sight saves nothing here (decision 17).
-    Sensing.INTENTIONS: SEEING._replace(quiet_s=2.0, expected=0.0),
+    # To expect anybody beyond sight saves nothing here (decision 17).
+    Sensing.INTENTIONS: SEEING._replace(expected=0.0),
 }
 
 
@@ -149,15 +148,14 @@ class HorizonTeam:
             self._members,
             self._stages,
             self._answer.tolist(),
-            heads.is_waiting.tolist(),
             (heads.turns_s > 0).tolist(),
             strict=True,
         )
-        for members, stages, a, waits, turns in plans:
+        for members, stages, a, turns in plans:
             if a < 0:
                 continue
             for m, stage, late in zip(members, *stages[a], strict=True):
-                held = stage.green if waits else late if turns else NOBODY
+                held = late if turns else NOBODY
                 commands[m] = _build_command(self.junctions[m], stage, seen[m], until_s, held)
         return commands
 

@@ -15,6 +15,7 @@ from networks.resco import free_scenario
 from traffic.control import Command
 from traffic.interlock import Interlock
 from traffic.model import Intergreen, Network, Stage
+from traffic.optimization.decision import PATIENCE_S
 from traffic.optimization.layout import DEEP_M
 from traffic.readings import Quality
 
@@ -45,11 +46,15 @@ def stretch(town: Network, left_m: float, max_red_s: float = np.inf) -> Network:
     )
 
 
-def find_starts(town: Network, turns_s: float, wait_s: int = 12) -> tuple[float, float]:
+def find_starts(
+    town: Network, turns_s: float, caught_s: float = 0.0, creep_s: float = np.inf
+) -> tuple[float, float]:
     """Return after how many seconds of its stage first through, then left traffic across goes.
 
-    Somebody waits across from `wait_s` on, and a queue with him.
+    A queue waits across. One halts within the junction from the beginning until `caught_s` after
+    the begin of that stage, but for one second, `creep_s` after it.
     """
+    wait_s = 12
     team = HorizonTeam(town, ("j",), weights=SEEING._replace(turns_s=turns_s))
     junction = town.junctions["j"]
     across = junction.get_stage("s2")
@@ -57,7 +62,12 @@ def find_starts(town: Network, turns_s: float, wait_s: int = 12) -> tuple[float,
     began_s, through_s = None, None
     for now_s in range(wait_s + 40):
         queue = {"in_n_0": build_queue(8 if now_s >= wait_s else 0)}
-        raw = replace(build_raw(now_s, frozenset(), Quality.GOOD), lanes=build_batch(town, queue))
+        age_s = -1 if began_s is None else now_s - began_s
+        is_caught = age_s < caught_s and age_s != creep_s
+        lanes = replace(
+            build_batch(town, queue), halted=np.array([caught_s > 0.0 and is_caught], np.int32)
+        )
+        raw = replace(build_raw(now_s, frozenset(), Quality.GOOD), lanes=lanes)
         (command,) = team.decide([interlock.observe("j", raw, {})])
         shown, vetoes = interlock.admit([command] if command else [], now_s)
         assert vetoes == ()
@@ -81,6 +91,28 @@ def test_turns_deep_in_a_junction_follow_others_later_than_their_stage(town: Net
 
 def test_turns_with_no_room_behind_them_start_with_their_stage(town: Network) -> None:
     assert find_starts(stretch(town, DEEP_M - 0.1), LATE_S) == (CHANGE_S, CHANGE_S)
+
+
+@pytest.mark.parametrize(
+    ("caught_s", "creep_s", "start_s"),
+    [
+        (1.0, np.inf, CHANGE_S),
+        (3.0, np.inf, 5.0),
+        (8.0, np.inf, 10.0),
+        (8.0, 5.0, 10.0),
+        (1000.0, np.inf, PATIENCE_S + 1.0),
+    ],
+)
+def test_turns_deep_in_a_junction_wait_for_who_is_seen_to_halt_there(
+    town: Network, caught_s: float, creep_s: float, start_s: float
+) -> None:
+    """Until nobody has for 3 s, as one who creeps has not left. Through traffic does not wait."""
+    assert find_starts(stretch(town, DEEP_M), 0.0, caught_s, creep_s) == (CHANGE_S, start_s)
+
+
+def test_turns_with_no_room_behind_them_wait_for_nobody(town: Network) -> None:
+    short = stretch(town, DEEP_M - 0.1)
+    assert find_starts(short, 0.0, 1000.0) == (CHANGE_S, CHANGE_S)
 
 
 def watch(team: HorizonTeam, town: Network, own: bool, stages: str) -> Iterator[float]:

@@ -7,7 +7,7 @@ from math import ceil, inf, sqrt
 import numpy as np
 import pytest
 from laned import add_lanes, build_batch, build_queue
-from test_controllers import GREENS, build_raw
+from test_controllers import build_raw
 from test_response import TOWN
 from towns import write_permissive_town
 
@@ -20,10 +20,9 @@ from traffic.control import Observation, Sensing
 from traffic.interlock import Interlock
 from traffic.model import ModelError, Network
 from traffic.optimization.arrivals import build_queues
-from traffic.optimization.decision import PATIENCE_S
 from traffic.optimization.horizon import AMBER_S, AT_OR_AFTER_S, HORIZON_S, plan_junction
 from traffic.optimization.joining import join_junctions
-from traffic.optimization.layout import DEEP_M, build_layout
+from traffic.optimization.layout import build_layout
 from traffic.optimization.nodes import build_work
 from traffic.optimization.service import LAUNCH_S
 from traffic.readings import Quality
@@ -302,79 +301,6 @@ def permissive(tmp_path_factory: pytest.TempPathFactory) -> Network:
     folder = tmp_path_factory.mktemp("permissive")
     path = write_permissive_town(folder)
     return free_scenario(load(str(path), 1, folder / "loaded")).network
-
-
-def find_start(
-    network: Network,
-    head_mps: float,
-    caught_s: float = 0.0,
-    creep_s: float = inf,
-    needs: Sensing = Sensing.LANES,
-) -> tuple[float, float]:
-    """Return when the stage ends and when the next one turns green, somebody waiting across.
-
-    One halts within the junction from the beginning until `caught_s` after the stage's end, but
-    for one second, `creep_s` after it.
-    """
-    team = HorizonTeam(network, ("j",), needs)
-    interlock = Interlock([network.junctions["j"]], {"j": network.plans["j"]}, 0)
-    ended_s = inf
-    for now_s in range(60):
-        queues = {"in_n_0": build_queue(8 if now_s >= 12 else 0), "in_w_0": [0.0]}
-        batch = build_batch(network, queues)
-        from_west = np.arange(batch.speed_mps.size) == batch.speed_mps.size - 1  # the last lane
-        is_caught = caught_s > 0 and now_s < ended_s + caught_s and now_s != ended_s + creep_s
-        halted = np.array([is_caught], dtype=np.int32)
-        batch = replace(batch, speed_mps=np.where(from_west, head_mps, 0.0), halted=halted)
-        raw = replace(build_raw(now_s, frozenset(), Quality.GOOD), lanes=batch)
-        (command,) = team.decide([interlock.observe("j", raw, {})])
-        shown, vetoes = interlock.admit([command] if command else [], now_s)
-        assert vetoes == ()
-        if ended_s == inf and command is not None and command.stage == "s2":
-            ended_s = now_s
-        if shown["j"]["p4"] in GREENS:
-            return ended_s, now_s
-    raise AssertionError("never green across")
-
-
-def make_deep(network: Network, deep_m: float = DEEP_M) -> Network:
-    """Return the network with ways so long through its junctions."""
-    assert network.lanes is not None
-    ways = {
-        id_: tuple(replace(way, length_m=deep_m) for way in own)
-        for id_, own in network.lanes.ways.items()
-    }
-    return replace(network, lanes=replace(network.lanes, ways=ways))
-
-
-@pytest.mark.parametrize(
-    ("caught_s", "later_s"), [(3.0, 0.0), (8.0, 5.0), (1000.0, PATIENCE_S - 3.0)]
-)
-def test_a_stage_waits_for_who_is_seen_to_halt_within_the_junction(
-    permissive: Network, caught_s: float, later_s: float
-) -> None:
-    """Its change takes 3 s, in which who halts may leave; after PATIENCE_S it waits no more."""
-    deep = make_deep(permissive)
-    usual = find_start(deep, 8.0)
-    late = find_start(deep, 8.0, caught_s)
-    assert late[0] == usual[0]
-    assert late[1] == usual[1] + later_s
-
-
-def test_nobody_is_waited_for_where_no_second_one_finds_room_behind_him(
-    permissive: Network,
-) -> None:
-    short = make_deep(permissive, DEEP_M - 0.1)
-    assert find_start(short, 8.0, 1000.0) == find_start(short, 8.0)
-
-
-@pytest.mark.parametrize(("needs", "start_s"), [(Sensing.LANES, 5.0), (Sensing.INTENTIONS, 9.0)])
-def test_who_creeps_for_a_second_is_still_waited_for_with_intentions(
-    permissive: Network, needs: Sensing, start_s: float
-) -> None:
-    """Caught for 8 s, in the fifth of which it creeps; the change is through after 3 s."""
-    ended_s, started_s = find_start(make_deep(permissive), 8.0, 8.0, 5.0, needs)
-    assert started_s == ended_s + start_s
 
 
 def test_a_change_helps_nobody_before_its_intergreen_is_over(permissive: Network) -> None:

@@ -7,7 +7,7 @@ from traffic.optimization.horizon import plan_junction
 
 RED_SLACK_S = 2.0  # kept off the longest red
 LONGEST_STAND_S = 100.0  # before a stop line, where a protected green can help
-PATIENCE_S = 15.0  # of a new stage with those caught in the junction, its change included
+PATIENCE_S = 15.0  # of a new stage's turns with those caught in the junction, its change included
 STAYS_S = 5.0  # between two signals: a second one behind would block the first junction
 URGENT_AFTER_S = 25.0  # before a stop line of joined junctions
 LONGEST_RED_S = 100.0  # of a phase at which somebody waits, where the street allows more
@@ -18,11 +18,15 @@ def decide_all(  # type: ignore[no-untyped-def]
     layout, weights, work, queues, heads, stage, green_s, red_s, halted, answer
 ):
     for j in range(stage.size):
-        if weights.turns_s > 0.0 and stage[j] >= 0:
-            _hold_turns(layout, weights, heads, j, stage[j], red_s)
+        heads.turns_s[j] = max(0.0, heads.turns_s[j] - 1.0)
+        if stage[j] >= 0:
+            if weights.turns_s > 0.0:
+                _hold_turns(layout, weights, heads, j, stage[j], red_s)
+            _await_caught(layout, weights, heads, j, stage[j], red_s, halted[j])
         answer[j] = _decide(layout, weights, work, queues, heads, j, stage[j], green_s, red_s)
-        if answer[j] >= 0 and stage[j] >= 0:
-            _wait(layout, weights, heads, j, stage[j], answer[j], red_s, halted[j])
+        if answer[j] >= 0 and stage[j] >= 0 and answer[j] != stage[j]:
+            gives_way = layout.is_permissive[layout.stage0[j] + stage[j]] == 1
+            heads.patience_s[j] = PATIENCE_S if gives_way else 0.0
 
 
 @compiled
@@ -33,7 +37,6 @@ def _hold_turns(layout, weights, heads, j, stage, red_s):  # type: ignore[no-unt
     enter before, each may hold another's way out: nobody moves again.
     """
     phases = layout.phase0[j + 1] - layout.phase0[j]
-    heads.turns_s[j] = max(0.0, heads.turns_s[j] - 1.0)
     others_s, is_through = 0.0, True
     for p in range(phases):
         if not layout.is_deep[layout.green0[j] + stage * phases + p]:
@@ -52,30 +55,27 @@ def _hold_turns(layout, weights, heads, j, stage, red_s):  # type: ignore[no-unt
 
 
 @compiled
-def _wait(layout, weights, heads, j, stage, answer, red_s, halted):  # type: ignore[no-untyped-def]
-    """Keep a new stage's phases red while somebody is seen to halt within the junction.
+def _await_caught(layout, weights, heads, j, stage, red_s, halted):  # type: ignore[no-untyped-def]
+    """Keep a new stage's deep turns red while somebody is seen to halt within the junction.
 
-    Those who wait there for a gap leave when the stage ends, one after the other. Who starts across
-    before holds them up, and they him: nobody moves again.
+    Those who wait there for a gap leave when the stage ends, one after the other. Others who give
+    way across before would hold them up, and they these: nobody moves again (decision 18).
     """
     phases = layout.phase0[j + 1] - layout.phase0[j]
-    phase0 = layout.phase0[j]
-    heads.is_waiting[j] = False
     heads.quiet_s[j] = 0.0 if halted > 0 else heads.quiet_s[j] + 1.0
-    if answer != stage:
-        gives_way = layout.is_permissive[layout.stage0[j] + stage] == 1
-        heads.patience_s[j] = PATIENCE_S if gives_way else 0.0
     if heads.patience_s[j] <= 0.0:
         return
     is_due = False
     for p in range(phases):
-        if layout.green[layout.green0[j] + answer * phases + p] > 0 and red_s[phase0 + p] > 0:
+        now_red_s = red_s[layout.phase0[j] + p]
+        if layout.is_deep[layout.green0[j] + stage * phases + p] and now_red_s > 0.0:
             is_due = True
-            if red_s[phase0 + p] + 1.0 + RED_SLACK_S >= layout.max_red_s[phase0 + p]:
+            if now_red_s + 1.0 + RED_SLACK_S >= layout.max_red_s[layout.phase0[j] + p]:
                 return  # nobody's red may become too long by it
     if is_due:
         heads.patience_s[j] -= 1.0
-        heads.is_waiting[j] = heads.quiet_s[j] < weights.quiet_s
+        if heads.quiet_s[j] < weights.quiet_s:
+            heads.turns_s[j] = max(heads.turns_s[j], 1.0)
 
 
 @compiled
@@ -153,8 +153,6 @@ def _note_starts(layout, work, heads, j, now_stage, green_s, red_s):  # type: ig
                 else:
                     left_s = layout.min_green_s[phase0 + q] - green_s[phase0 + q]
                     due_s = max(due_s, between_s + max(0.0, left_s))
-        if heads.is_waiting[j]:
-            due_s = max(due_s, 1.0)
         if layout.is_deep[green0 + p]:
             due_s = max(due_s, heads.turns_s[j])
         work.start_s[p] = max(0.0, due_s)

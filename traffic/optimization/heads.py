@@ -36,7 +36,6 @@ class Heads(NamedTuple):
     is_denied: NDArray[np.bool_]  # W, the lane's head has shown not to want it
     back_m: NDArray[np.float64]  # L, of the head a second ago
     stood_s: NDArray[np.float64]  # L, since the head came to stand
-    is_waiting: NDArray[np.bool_]  # J, a new stage stays red for those who halt within
     quiet_s: NDArray[np.float64]  # J, since somebody was seen to halt within
     turns_s: NDArray[np.float64]  # J, left in which those who give way in a new stage stay red
     prior: NDArray[np.float64]  # W, share before anything is learned
@@ -46,7 +45,9 @@ class Heads(NamedTuple):
     size: NDArray[np.int32]  # L, vehicles a second ago
     owed: NDArray[np.float64]  # W, vehicles that a way has yet to get, while they are dealt
     rate: NDArray[np.float64]  # L, vehicles a second that crossed the stop line of late
-    patience_s: NDArray[np.float64]  # J, that a new stage may still wait for those caught inside
+    patience_s: NDArray[
+        np.float64
+    ]  # J, that turns may still wait for those caught inside
 
 
 def build_heads(layout: Layout) -> Heads:
@@ -69,7 +70,6 @@ def build_heads(layout: Layout) -> Heads:
         np.zeros(ways, dtype=np.bool_),
         np.full(lanes, np.inf),
         np.zeros(lanes),
-        np.zeros(layout.lane0.size - 1, dtype=np.bool_),
         np.full(layout.lane0.size - 1, np.inf),
         np.zeros(layout.lane0.size - 1),
         share.copy(),

@@ -36,7 +36,7 @@ class Weights(NamedTuple):
     urgent_s: float = 20.0  # beyond URGENT_AFTER_S, after which who stands there weighs double
     caught_s: float = 0.0  # before a second stop line, nearer than which nobody is left to give way
     expected: float = 1.0  # of as many beyond sight as came of late, where no neighbor tells
-    quiet_s: float = 1.0  # without anybody seen to halt within, before a new stage may start
+    quiet_s: float = 3.0  # without anybody seen to halt within, before those of a new stage turn
 
 
 VEHICLE = np.dtype(
