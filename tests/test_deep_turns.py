@@ -115,14 +115,18 @@ def test_turns_with_no_room_behind_them_wait_for_nobody(town: Network) -> None:
     assert find_starts(short, 0.0, 1000.0) == (CHANGE_S, CHANGE_S)
 
 
-def watch(team: HorizonTeam, town: Network, own: bool, stages: str) -> Iterator[float]:
+def watch(
+    team: HorizonTeam, town: Network, own: bool, stages: str, halted: int = 0
+) -> Iterator[float]:
     """Show stages, one letter a second, or the team's own; yield the longest red so far."""
     names = {"a": "s1", "b": "s2", "c": "lefts"}
     interlock = Interlock([town.junctions["j"]], {"j": town.plans["j"]}, 0)
     longest_s = 0.0
     for now_s, letter in enumerate(stages):
-        queues = {"in_n_0": build_queue(8)}
-        raw = replace(build_raw(now_s, frozenset(), Quality.GOOD), lanes=build_batch(town, queues))
+        lanes = replace(
+            build_batch(town, {"in_n_0": build_queue(8)}), halted=np.array([halted], np.int32)
+        )
+        raw = replace(build_raw(now_s, frozenset(), Quality.GOOD), lanes=lanes)
         seen = interlock.observe("j", raw, {})
         longest_s = max(longest_s, *seen.red_s.values())
         (command,) = team.decide([seen])
@@ -154,12 +158,15 @@ def test_a_second_of_another_stage_does_not_let_the_turns_across_start_sooner(
     assert left_s[0] > 0.0
 
 
+@pytest.mark.parametrize(("turns_s", "halted"), [(LATE_S, 0), (0.0, 1)])
 @pytest.mark.parametrize("max_red_s", [18.0, 20.0, 40.0])
-def test_no_red_grows_too_long_by_turns_that_wait(town: Network, max_red_s: float) -> None:
+def test_no_red_grows_too_long_by_turns_that_wait(
+    town: Network, max_red_s: float, turns_s: float, halted: int
+) -> None:
     """Vetoes would tell, too; the stage across is shown for 5 s of through traffic at least."""
     deep = stretch(town, DEEP_M, max_red_s)
-    team = HorizonTeam(deep, ("j",), weights=SEEING._replace(turns_s=LATE_S))
-    reds_s = list(watch(team, deep, own=True, stages="a" * 300))
+    team = HorizonTeam(deep, ("j",), weights=SEEING._replace(turns_s=turns_s))
+    reds_s = list(watch(team, deep, own=True, stages="a" * 300, halted=halted))
     assert CHANGE_S + 5.0 + CHANGE_S <= reds_s[-1] <= max_red_s
 
 

@@ -45,9 +45,7 @@ class Heads(NamedTuple):
     size: NDArray[np.int32]  # L, vehicles a second ago
     owed: NDArray[np.float64]  # W, vehicles that a way has yet to get, while they are dealt
     rate: NDArray[np.float64]  # L, vehicles a second that crossed the stop line of late
-    patience_s: NDArray[
-        np.float64
-    ]  # J, that turns may still wait for those caught inside
+    patience_s: NDArray[np.float64]  # J, that turns may still wait for who is caught within
 
 
 def build_heads(layout: Layout) -> Heads:
