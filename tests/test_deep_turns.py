@@ -115,6 +115,20 @@ def test_turns_with_no_room_behind_them_wait_for_nobody(town: Network) -> None:
     assert find_starts(short, 0.0, 1000.0) == (CHANGE_S, CHANGE_S)
 
 
+def test_after_a_stage_in_which_nobody_gave_way_nobody_is_waited_for(town: Network) -> None:
+    """Who is slow within the junction then has only just started."""
+    deep = stretch(town, DEEP_M)
+    junction = deep.junctions["j"]
+    first, *others = junction.stages
+    stages = (
+        replace(first, permissive=frozenset[str]()),
+        *others,
+        Stage("lefts", protected=frozenset(), permissive=first.permissive),
+    )
+    deep = replace(deep, junctions={"j": replace(junction, stages=stages)})
+    assert find_starts(deep, 0.0, 1000.0) == (CHANGE_S, CHANGE_S)
+
+
 def watch(
     team: HorizonTeam, town: Network, own: bool, stages: str, halted: int = 0
 ) -> Iterator[float]:
