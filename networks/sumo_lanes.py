@@ -3,7 +3,7 @@
 Nothing is imported of SUMO here: the network read by sumolib and the simulator are handed in.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from math import dist
 from typing import Any
 
@@ -126,6 +126,31 @@ def _find_within(get_links: Callable[[str], Any], ways: Sequence[Way]) -> tuple[
     return tuple(found)
 
 
+def _list_feeding(lanes: LaneMap) -> Iterator[tuple[str, str]]:
+    """Yield each lane with each one that it leads on to over a joint or a junction."""
+    for id_, lane in lanes.lanes.items():
+        yield from ((id_, to_lane) for to_lane, _ in lane.onward)
+    for ways in lanes.ways.values():
+        yield from ((way.from_lane, way.to_lane) for way in ways)
+
+
+def _find_course(
+    get_links: Callable[[str], Any],
+    get_length: Callable[[str], float],
+    from_lane: str,
+    to_lane: str,
+) -> list[tuple[str, float]]:
+    """Return the node's own lanes from one lane to the other, each with the meters from its
+    upstream end to the other lane; a turn that waits halfway has two."""
+    course: list[str] = []
+    ahead = [link[4] for link in get_links(from_lane) if link[0] == to_lane and link[4]]
+    while ahead:
+        course.append(ahead[0])
+        ahead = [link[4] for link in get_links(ahead[0]) if link[4]]
+    lengths_m = [float(get_length(id_)) for id_ in course]
+    return [(id_, sum(lengths_m[i:])) for i, id_ in enumerate(course)]
+
+
 class LaneSensors:
     """Reads the vehicles before stop lines and within junctions, once a second."""
 
@@ -139,18 +164,14 @@ class LaneSensors:
         }
         self._turns: dict[tuple[str, str], int] = {}
         self._told: dict[tuple[str, str], int] = {}
-        # Lane and, in its place of the batch, the joints' own lanes that lead onto it.
-        before: dict[str, list[tuple[str, float]]] = {}
         get_links, get_length = sumo.lane.getLinks, sumo.lane.getLength
-        for id_ in lanes.sensed:
-            before.setdefault(id_, [])
-        for id_, lane in lanes.lanes.items():
-            onward = {name for name, _ in lane.onward} & before.keys()
-            for link in get_links(id_) if onward else ():
-                to_lane, via = link[0], link[4]
-                if to_lane in onward and via:
-                    before[to_lane].append((via, float(get_length(via))))
+        # Sensed lane -> the own lanes of joints and junctions that lead onto it.
+        before: dict[str, list[tuple[str, float]]] = {id_: [] for id_ in lanes.sensed}
+        for from_lane, to_lane in _list_feeding(lanes):
+            if to_lane in before:
+                before[to_lane] += _find_course(get_links, get_length, from_lane, to_lane)
         self._within = [_find_within(get_links, ways) for ways in lanes.ways.values()]
+        self._inner = {lane for own in self._within for lane in own}
         self._places = [
             (id_, lanes.lanes[id_], float(get_length(id_)), tuple(before[id_]))
             for id_ in lanes.sensed
@@ -161,17 +182,19 @@ class LaneSensors:
         vehicles_on = self._lane.getLastStepVehicleIDs
         starts, positions, speeds, turns = [0], [], [], []
         self._told, self._turns = {}, self._told or self._turns
-        for id_, lane, length_m, joints in self._places:
+        for id_, lane, length_m, nodes in self._places:
             first_m = lane.stop_m + length_m - SENSED_M
             seen = []
             for vehicle in vehicles_on(id_):
                 at_m = position_of(vehicle)
                 if at_m >= first_m:
                     seen.append((at_m, vehicle))
-            for via, via_m in joints:
+            for via, via_m in nodes:
                 for vehicle in vehicles_on(via):
                     at_m = position_of(vehicle) - via_m
-                    if at_m >= first_m:
+                    # Who halts within a junction has not left it, and is counted there.
+                    waits = via in self._inner and speed_of(vehicle) < HALTED_MPS
+                    if at_m >= first_m and not waits:
                         seen.append((at_m, vehicle))
             seen.sort(reverse=True)
             for at_m, vehicle in seen:
@@ -199,7 +222,7 @@ class LaneSensors:
         turn = self._turns.get(key)
         if turn is None:
             route = self._vehicle.getRoute(vehicle)
-            at = max(self._vehicle.getRouteIndex(vehicle), 0)
+            at = route.index(link, max(self._vehicle.getRouteIndex(vehicle), 0))
             turn = LEAVES
             for place in range(at, len(route) - 1):
                 if place > at and route[place] not in self._links:

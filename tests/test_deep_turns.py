@@ -172,6 +172,21 @@ def test_a_second_of_another_stage_does_not_let_the_turns_across_start_sooner(
     assert left_s[0] > 0.0
 
 
+@pytest.mark.parametrize("halted", [0, 1])
+def test_who_is_caught_through_a_stage_without_such_turns_is_still_waited_for(
+    town: Network, halted: int
+) -> None:
+    """As where a short protected stage for left turns comes between."""
+    deep = stretch(town, DEEP_M)
+    junction = deep.junctions["j"]
+    left = min(junction.get_stage("s1").permissive)
+    stages = (*junction.stages, Stage("lefts", frozenset({left}), frozenset()))
+    deep = replace(deep, junctions={**deep.junctions, "j": replace(junction, stages=stages)})
+    team = HorizonTeam(deep, ("j",))
+    list(watch(team, deep, own=False, stages="a" * 20 + "c" * 8 + "bb", halted=halted))
+    assert (team._heads.turns_s[0] > 0.0) == (halted > 0)
+
+
 @pytest.mark.parametrize(("turns_s", "halted"), [(LATE_S, 0), (0.0, 1)])
 @pytest.mark.parametrize("max_red_s", [18.0, 20.0, 40.0])
 def test_no_red_grows_too_long_by_turns_that_wait(

@@ -83,7 +83,8 @@ class LaneBatch:
     """
 
     starts: NDArray[np.int32]  # N + 1, N sensed lanes in the order of LaneMap.sensed
-    position_m: NDArray[np.float64]  # V, from the lane's upstream end; below 0 on the joint there
+    # V, from the lane's upstream end; below 0 on the node there, but for those counted in `halted`.
+    position_m: NDArray[np.float64]
     speed_mps: NDArray[np.float64]  # V
     turn: NDArray[np.int32]  # V, position in LaneMap.exits, or UNKNOWN_TURN, or LEAVES
     # J in the order of LaneMap.ways, vehicles slower than HALTED_MPS within the junction, past its

@@ -276,7 +276,9 @@ def _find_blocked(roads, queues, starts, position_m, speed_mps):  # type: ignore
         for k in range(first, last):
             lane = roads.exit_sensed[k]
             tail = starts[lane + 1] - 1
-            fill = (starts[lane + 1] - starts[lane]) * JAM_SPACING_M / roads.sensed_m[lane]
+            while tail >= starts[lane] and position_m[tail] < 0.0:
+                tail -= 1  # it has yet to come onto the lane
+            fill = (tail + 1 - starts[lane]) * JAM_SPACING_M / roads.sensed_m[lane]
             total_mps = 0.0
             for v in range(starts[lane], tail + 1):
                 total_mps += speed_mps[v]

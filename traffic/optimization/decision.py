@@ -26,7 +26,9 @@ def decide_all(  # type: ignore[no-untyped-def]
         answer[j] = _decide(layout, weights, work, queues, heads, j, stage[j], green_s, red_s)
         if answer[j] >= 0 and stage[j] >= 0 and answer[j] != stage[j]:
             gives_way = layout.is_permissive[layout.stage0[j] + stage[j]] == 1
-            heads.patience_s[j] = PATIENCE_S if gives_way else 0.0
+            # Who was caught before a stage without such turns may be there still.
+            if gives_way or heads.quiet_s[j] >= weights.quiet_s:
+                heads.patience_s[j] = PATIENCE_S if gives_way else 0.0
 
 
 @compiled
