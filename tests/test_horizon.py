@@ -12,8 +12,7 @@ from test_response import TOWN
 from towns import write_permissive_town
 
 from controllers import build_deciders
-from controllers.horizon import SEEING as WEIGHTS
-from controllers.horizon import Horizon, HorizonTeam
+from controllers.horizon import SEEING, WEIGHTS, Horizon, HorizonTeam
 from networks import load
 from networks.resco import free_scenario
 from traffic.control import Observation, Sensing
@@ -24,7 +23,7 @@ from traffic.optimization.horizon import AMBER_S, AT_OR_AFTER_S, HORIZON_S, plan
 from traffic.optimization.joining import join_junctions
 from traffic.optimization.layout import build_layout
 from traffic.optimization.nodes import build_work
-from traffic.optimization.service import LAUNCH_S
+from traffic.optimization.service import LAUNCH_S, Weights
 from traffic.readings import Quality
 
 LANED = add_lanes(TOWN)
@@ -114,22 +113,27 @@ def test_a_registry_entry_builds_one_team_for_all_and_nothing_for_none() -> None
     assert ([one.junction for one in alone], none) == (["J1", "J2"], ())
 
 
-def launch(green_s: float) -> float:
-    return WEIGHTS.launch_s * max(0.0, 1.0 - green_s / LAUNCH_S) ** 3
+def launch(green_s: float, weights: Weights = SEEING) -> float:
+    return weights.launch_s * max(0.0, 1.0 - green_s / LAUNCH_S) ** 3
 
 
-def test_a_queue_is_let_go_as_by_kinematics() -> None:
+@pytest.mark.parametrize(
+    ("tier", "sooner_s"),
+    [(Sensing.LOOPS, 0.0), (Sensing.LANES, 0.0), (Sensing.INTENTIONS, 0.35)],  # decision 20
+)
+def test_a_queue_is_let_go_as_by_kinematics(tier: Sensing, sooner_s: float) -> None:
     """The k-th moves off k s after green, k d m back, at 2.6 m/s2: k + sqrt(2 k d / 2.6) s.
 
     Until 13.9 m/s are reached; the headway then is 1 s and d m. Short cars stand 5.8 m apart,
     others 7.5 m.
     """
-    go_s, took_s = WEIGHTS.startup_s, []
+    weights = WEIGHTS[tier]
+    go_s, took_s = weights.startup_s, []
     for _ in range(9):
         took_s.append(go_s)
-        go_s += WEIGHTS.headway_s + launch(go_s)
+        go_s += weights.headway_s + launch(go_s, weights)
     for k in range(1, 6):
-        assert k + sqrt(11.6 * k / 2.6) <= took_s[k] <= k + sqrt(15.0 * k / 2.6)
+        assert k + sqrt(11.6 * k / 2.6) - sooner_s <= took_s[k] <= k + sqrt(15.0 * k / 2.6)
     assert 1 + 5.8 / 13.9 <= took_s[8] - took_s[7] <= 1 + 7.5 / 13.9
 
 
@@ -171,17 +175,17 @@ class Exhaustive:
         worth, place, ready_s = 0.0, served[lane], ready[lane]
         queue = self.arrive_s[lane]
         while place < len(queue) and starts[lane] < inf:
-            go_s = max(queue[place], ready_s, starts[lane] + WEIGHTS.startup_s)
+            go_s = max(queue[place], ready_s, starts[lane] + SEEING.startup_s)
             if not self.is_past[lane][place] if is_amber else go_s >= until_s:
                 break
             weight = self.weight[lane][place]
             behind = self.weight[lane][place + 1 :].count(1.0)
-            saved = HORIZON_S - go_s + WEIGHTS.left_s + WEIGHTS.left_more_s * behind
-            saved += WEIGHTS.stop_s if go_s <= queue[place] + 1.0 else 0.0
+            saved = HORIZON_S - go_s + SEEING.left_s + SEEING.left_more_s * behind
+            saved += SEEING.stop_s if go_s <= queue[place] + 1.0 else 0.0
             worth += weight * saved
             stood = go_s > queue[place] + 1.0
             more_s = launch(go_s - starts[lane]) if stood else 0.0
-            ready_s = go_s + weight * (WEIGHTS.headway_s + more_s)
+            ready_s = go_s + weight * (SEEING.headway_s + more_s)
             place += 1
         put = lambda old, new: tuple(new if i == lane else old[i] for i in (0, 1))  # noqa: E731
         return worth, (starts, put(served, place), put(ready, ready_s))
@@ -200,7 +204,7 @@ class Exhaustive:
         more, after = self.serve(other, (starts, served, ready), until)
         return max(
             best,
-            worth + more - WEIGHTS.change_s + self.find_best(until, other, after),
+            worth + more - SEEING.change_s + self.find_best(until, other, after),
         )
 
 
@@ -235,7 +239,7 @@ def test_the_search_finds_the_best_of_all_sequences_of_stages(seed: int) -> None
         queues.seen.back_m[lane, : len(own_past)] = [4.4 if past else 4.6 for past in own_past]
     queues.seen.stop[:] = 1.0
     starts = np.array([-20.0, inf])
-    stage = plan_junction(layout, WEIGHTS, work, 0, 0, starts, True, np.zeros(2), queues)
+    stage = plan_junction(layout, SEEING, work, 0, 0, starts, True, np.zeros(2), queues)
     assert stage in (0, 1)
     end = HORIZON_S * 2
     found = max(
