@@ -1,11 +1,12 @@
 """Where a city has loops, by rule, and the file that lays them in SUMO.
 
-Stop line 4 m back, advance 50 m back, or on each arm of a node that is nearer than 40 m, queue tail
-near the upstream end of the approach; on the expressway a station every 550 m; one on each ramp.
+Stop line 4 m back, advance 50 m back, queue tail near the upstream end of the approach; where
+others join it nearer than 40 m to the stop line, advance loops lie 4 m before that node, on each of
+its arms; on the expressway a station every 550 m; one on each ramp.
 Each loop covers one open lane.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -14,9 +15,9 @@ from traffic.model import Approach, Detector, DetectorKind, Link
 STOP_LINE_M = 4.0  # from the stop line
 ADVANCE_M = 50.0
 NEAREST_ADVANCE_M = 40.0
-LEAST_ARM_M = 10.0  # from a node to an advance loop upstream of it
+LEAST_ARM_M = 5.0  # of an arm that has room for a loop
 TAIL_M = 10.0  # from the upstream end
-NEAREST_TAIL_M = 70.0  # from the stop line: a tail loop nearer than this tells nothing new
+NEAREST_TAIL_M = 60.0  # from the stop line: a tail loop nearer than this tells nothing new
 STATION_SPACING_M = 550.0
 FIRST_STATION_M = 100.0
 CLEAR_OF_STATION_M = 200.0
@@ -50,11 +51,13 @@ def place_loops(
         ]
     found: list[Detector] = []
     ends = {approach.links[-1] for approach in approaches.values()}
+    before: dict[str, list[str]] = {}
+    for a, b in turns:
+        before.setdefault(b, []).append(a)
     for approach in approaches.values():
-        found += _place_at_approach(approach, links, open_lanes)
-        arms = _find_arms(approach, links, turns)
-        if not arms & ends:  # else the node upstream has signals of its own
-            found += _place_at_arms(approach, sorted(arms), links, open_lanes)
+        node_m, arms = _find_near_node(approach, links, before, ends)
+        found += _place_at_approach(approach, links, open_lanes, node_m)
+        found += _place_at_arms(approach, arms, links, open_lanes)
     for chain in _find_chains(mainline, turns):
         found += _place_stations(chain, links, open_lanes, stations or {})
     found += _place_on_ramps(mainline, turns, links, open_lanes)
@@ -62,7 +65,10 @@ def place_loops(
 
 
 def _place_at_approach(
-    approach: Approach, links: Mapping[str, Link], open_lanes: Mapping[str, Sequence[int]]
+    approach: Approach,
+    links: Mapping[str, Link],
+    open_lanes: Mapping[str, Sequence[int]],
+    node_m: float,
 ) -> Iterable[Detector]:
     length_m = sum(links[link].length_m for link in approach.links)
     places = [(DetectorKind.STOP_LINE, min(STOP_LINE_M, length_m / 2))]
@@ -70,7 +76,8 @@ def _place_at_approach(
         # Upstream of a node it would miss all who come from its other arms.
         last_m = links[approach.links[-1]].length_m
         room_m = last_m if last_m >= NEAREST_ADVANCE_M + 1.0 else length_m
-        places.append((DetectorKind.ADVANCE, min(ADVANCE_M, room_m - 1.0)))
+        back_m = node_m + STOP_LINE_M if node_m > 0 else min(ADVANCE_M, room_m - 1.0)
+        places.append((DetectorKind.ADVANCE, back_m))
     if length_m - TAIL_M >= NEAREST_TAIL_M:
         places.append((DetectorKind.TAIL, length_m - TAIL_M))
     for kind, back_m in places:
@@ -81,18 +88,32 @@ def _place_at_approach(
             )
 
 
-def _find_arms(
-    approach: Approach, links: Mapping[str, Link], turns: Iterable[tuple[str, str]]
-) -> set[str]:
-    """Return the other links that lead to the approach's last link, where that is too short."""
-    last = links[approach.links[-1]]
-    if last.length_m >= NEAREST_ADVANCE_M + 1.0:
-        return set()
-    return {
-        a
-        for a, b in turns
-        if b == last.id and a not in approach.links and not is_return(links[a], last)
-    }
+def _find_near_node(
+    approach: Approach,
+    links: Mapping[str, Link],
+    before: Mapping[str, Sequence[str]],
+    ends: Set[str],
+) -> tuple[float, list[str]]:
+    """Return how far from the stop line others last join the approach, and on which links.
+
+    That is 0 where nobody does nearer than an advance loop may lie, or at a node with signals of
+    its own.
+    """
+    node_m, below_m = 0.0, 0.0
+    arms: list[str] = []
+    for link in reversed(approach.links):
+        below_m += links[link].length_m
+        others = {
+            a
+            for a in before.get(link, ())
+            if a not in approach.links and not is_return(links[a], links[link])
+        }
+        if below_m >= NEAREST_ADVANCE_M + 1.0 or others & ends:
+            break
+        if others:
+            node_m = below_m
+            arms += sorted(others)
+    return node_m, arms
 
 
 def is_return(one: Link, other: Link) -> bool:
@@ -106,14 +127,14 @@ def _place_at_arms(
     links: Mapping[str, Link],
     open_lanes: Mapping[str, Sequence[int]],
 ) -> Iterable[Detector]:
-    """Yield advance loops as far back as others, or at the upstream end of an arm."""
+    """Yield advance loops where arms end: who waits there to join is no queue of the signal's."""
     for arm in arms:
         length_m = links[arm].length_m
-        back_m = min(ADVANCE_M - links[approach.links[-1]].length_m, length_m - 1.0)
-        for lane in open_lanes[arm] if back_m >= LEAST_ARM_M else ():
+        for lane in open_lanes[arm] if length_m >= LEAST_ARM_M else ():
             kind = DetectorKind.ADVANCE
             name = f"{kind.value}_{approach.id}_{arm}_{lane}"
-            yield Detector(name, kind, arm, lane, round(length_m - back_m, 2), approach.id)
+            at_m = round(length_m - STOP_LINE_M, 2)
+            yield Detector(name, kind, arm, lane, at_m, approach.id)
 
 
 def _walk_back(chain: Sequence[str], links: Mapping[str, Link], back_m: float) -> tuple[str, float]:

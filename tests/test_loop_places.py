@@ -22,17 +22,17 @@ def test_the_advance_loop_lies_where_all_arms_of_the_node_upstream_have_met() ->
 
 
 @pytest.mark.parametrize(
-    ("arm_m", "last_m", "is_signal", "placed"),
+    ("arm_m", "last_m", "is_signal", "on_arm", "on_main"),
     [
-        (100.0, 10.0, False, 60.0),  # 40 m before the node
-        (20.0, 10.0, False, 1.0),
-        (10.0, 10.0, False, None),  # too near to the node
-        (100.0, 45.0, False, None),  # the approach's own lie where both arms have met
-        (100.0, 10.0, True, None),  # the arm ends at a signal of its own
+        (100.0, 10.0, False, 96.0, 96.0),  # 4 m before the node
+        (6.0, 10.0, False, 2.0, 96.0),
+        (4.0, 10.0, False, None, 96.0),  # no room on the arm
+        (100.0, 45.0, False, None, None),  # the approach's own lie where both arms have met
+        (100.0, 10.0, True, None, 60.0),  # the arm ends at a signal of its own
     ],
 )
-def test_each_arm_of_a_node_before_a_short_approach_has_an_advance_loop(
-    arm_m: float, last_m: float, is_signal: bool, placed: float | None
+def test_where_others_join_near_a_stop_line_advance_loops_lie_before_that_node(
+    arm_m: float, last_m: float, is_signal: bool, on_arm: float | None, on_main: float | None
 ) -> None:
     shape = ((0.0, 0.0), (1.0, 0.0))
     links = {
@@ -49,9 +49,26 @@ def test_each_arm_of_a_node_before_a_short_approach_has_an_advance_loop(
         approaches["arm"] = Approach("arm", "K", ("arm",), ("p",), 1, arm_m, {"p": (0,)})
     turns = [("main", "near"), ("arm", "near"), ("back", "near")]
     loops = place_loops(links, dict.fromkeys(links, (0,)), turns, approaches, [])
-    found = {d.link: d for d in loops.values() if d.approach == "near"}
+    own = [d for d in loops.values() if d.approach == "near"]
+    found = {d.link: d.position_m for d in own if d.kind is DetectorKind.ADVANCE}
     assert "back" not in found
-    assert (found["arm"].position_m if "arm" in found else None) == placed
+    assert (found.get("arm"), found.get("main")) == (on_arm, on_main)
+
+
+def test_others_who_join_farther_up_have_loops_too_as_long_as_that_is_near() -> None:
+    """Two nodes 10 and 15 m before the stop line, the nearer one without arms."""
+    shape = ((0.0, 0.0), (1.0, 0.0))
+    links = {
+        "main": Link("main", "a", "b", 100.0, 1, 13.9, shape),
+        "arm": Link("arm", "x", "b", 50.0, 1, 13.9, shape),
+        "mid": Link("mid", "b", "c", 5.0, 1, 13.9, shape),
+        "near": Link("near", "c", "d", 10.0, 1, 13.9, shape),
+    }
+    approach = Approach("near", "J", ("main", "mid", "near"), ("p",), 1, 115.0, {"p": (0,)})
+    turns = [("main", "mid"), ("arm", "mid"), ("mid", "near")]
+    loops = place_loops(links, dict.fromkeys(links, (0,)), turns, {"near": approach}, [])
+    found = {d.link: d.position_m for d in loops.values() if d.kind is DetectorKind.ADVANCE}
+    assert found == {"arm": 46.0, "main": 96.0}
 
 
 def test_mainline_stations_and_ramps_are_placed_by_rule(tmp_path: Path) -> None:

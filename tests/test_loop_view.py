@@ -177,8 +177,8 @@ def test_a_stop_line_loop_on_a_joint_before_the_lane_counts_unless_the_way_forks
     assert view._ground.stop_m[place] == (0.0 if is_forked else 2.0 + 5.0 + 300.0)
 
 
-def test_who_comes_by_another_arm_is_not_taken_for_one_who_comes_along_the_approach() -> None:
-    """One is on the way from the tail loop; another passes the loop on an arm, 20 m upstream."""
+def build_street_with_arm() -> Street:
+    """The street with a loop on an arm of 20 m that joins it at its upstream end."""
     network = build_street("stop", "advance", "tail")
     lanes = network.lanes
     assert lanes is not None
@@ -194,8 +194,30 @@ def test_who_comes_by_another_arm_is_not_taken_for_one_who_comes_along_the_appro
     assert network.lanes is not None
     street.network, street.place = network, network.lanes.sensed.index("s1_0")
     street.view = LoopView(network, network.lanes, street.junctions)
+    return street
+
+
+def test_who_comes_by_another_arm_is_not_taken_for_one_who_comes_along_the_approach() -> None:
+    """One is on the way from the tail loop; another passes the loop on an arm, 20 m upstream."""
+    street = build_street_with_arm()
     street.tell(True, {"tail": 1})
     assert street.tell(True, {"arm": 1}) == pytest.approx([259.0, 313.0])
+
+
+def test_who_waits_on_another_arm_to_join_is_no_queue_of_the_stop_line() -> None:
+    street = build_street_with_arm()
+    street.tell(False, {"arm": 1}, {"arm": 0.5})
+    for _ in range(8):
+        seen = street.tell(False, on={"arm": 1.0})
+    assert len(seen) == 1
+
+
+def test_who_has_just_passed_the_advance_loop_is_not_yet_at_the_stop_line() -> None:
+    """Another is counted there, whom nobody had announced: the one 35 m away is still to come."""
+    street = Street("stop", "advance")
+    street.tell(True, {"advance": 1}, speed_mps=10.0)
+    seen = street.tell(True, {"stop": 1}, {"stop": 0.3}, speed_mps=10.0)
+    assert max(seen) == pytest.approx(35.0, abs=2.0)
 
 
 @pytest.mark.parametrize(("speed_mps", "kept_mps"), [(11.0, 11.0), (17.0, 17.0), (70.0, 18.2)])

@@ -24,6 +24,7 @@ LEFT_M = 60.0  # a queue may reach from the stop line when its green ends withou
 GAP_S = 2.0  # at a stop line in green, after which nobody queues any more
 UNSEEN_OF_VEH = 60.0  # at a stop line, the last ones, of which a share was not announced
 UNSEEN_SHARE = 0.37  # fewer are errors of what is imagined, or too few to matter
+WITHIN_REACH_M = 25.0  # of the stop-line loop: whoever is farther away, it has counted another
 NEIGHBOR_M = 20.0  # a lane change between advance loop and stop line
 EARLY_M, EARLY_SHARE = 20.0, 0.2  # before the advance loop, of the way there, that it may yet be
 FASTEST = 1.3  # of free speed, that a loop is believed
@@ -39,9 +40,10 @@ def _find_first(ground, mem, lane):  # type: ignore[no-untyped-def]
         return -1
     gate = ground.advance[lane]
     is_coming = mem.stage[lane, k] == COMING and gate >= 0
-    if is_coming and mem.back_m[lane, k] > ground.gate_m[gate] + EARLY_M:
+    far_m = mem.back_m[lane, k]
+    if is_coming and far_m > ground.gate_m[gate] + EARLY_M:
         return -1
-    return k
+    return k if far_m <= ground.stop_m[lane] + WITHIN_REACH_M else -1
 
 
 @compiled
@@ -305,7 +307,8 @@ def pass_second(ground, mem, count, occupancy, speed_mps, good, red_s):  # type:
             for _ in range(int(count[d])):
                 _pass_gate(ground, mem, gate, speed_mps[d])
             is_stood_on = mem.covered_s[d] >= COVERED_S
-            if is_stood_on:
+            # On another arm than the approach one may only be waiting to join it.
+            if is_stood_on and not ground.gate_is_side[gate]:
                 _fill(ground, mem, gate)
             if not is_tail and not ground.gate_is_side[gate]:
                 has_tail = ground.tail[ground.target[ground.target0[gate]]] >= 0
